@@ -1,0 +1,51 @@
+# What there is to do with logmule. Needs Go, make, gcc (for the race detector) and git; nothing is installed.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run build test race full fuzz bench lint cross ci clean
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)"
+FUZZTIME ?= 10s
+BENCHFLAGS ?=
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## build and run the quick start: made-up records through the disk queue to the screen
+	@./bin/logmule run
+
+build: ## the static binary, ./bin/logmule
+	@$(GOBUILD) -o bin/logmule ./cmd/logmule
+
+test: ## all tests in their short form, under 5 minutes on two cores
+	go test -timeout 10m ./...
+
+race: ## all tests under the race detector, the daemon too
+	go test -race -timeout 30m ./...
+
+full: ## the black-box tests at full size: gigabytes of backlog, every page of noise
+	LOGMULE_FULL=1 go test -count=1 -timeout 30m -v ./integration
+
+fuzz: ## every fuzzer for FUZZTIME (10s) each
+	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ {names = names " " $$1} /^ok/ {n = split(names, a, " "); for (i = 1; i <= n; i++) print $$2, a[i]; names = ""}' \
+	| while read -r package name; do echo "fuzz $$package $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; done
+
+bench: build ## speed beside the machine's own limits; BENCHFLAGS="-runs 5 -records 8000000"
+	go run ./integration/bench -binary bin/logmule $(BENCHFLAGS)
+
+lint: ## formatting, go vet, staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "run gofmt -w on: $$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+
+cross: build ## the other platforms build, and the binary is static
+	@for target in linux/arm64 linux/arm darwin/arm64 darwin/amd64; do \
+	  echo "build $$target"; CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} go build -o /dev/null ./cmd/logmule; \
+	done
+	@if ldd bin/logmule >/dev/null 2>&1; then echo "bin/logmule is not static:"; ldd bin/logmule; exit 1; fi
+
+ci: lint cross full race fuzz bench ## everything, as CI runs it after make test
+
+clean: ## remove what make made
+	rm -rf bin .bench-*

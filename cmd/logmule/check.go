@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"logmule/forward"
+	"logmule/forward/config"
+)
+
+func checkCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check [-c FILE]",
+		Short: "Validate a configuration",
+		Long: `Validate a configuration without running it: every error as FILE:LINE: what is wrong; what
+to do. Nothing is opened, made or connected to. Without -c the quick start of "logmule
+run" is checked.
+
+Exit status: 0 valid, 1 not valid, 2 usage.`,
+		Example: "  logmule check -c /etc/logmule.toml",
+		Args:    cobra.NoArgs,
+	}
+	file := configFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := loadConfig(cmd, *file)
+		if err != nil {
+			return err
+		}
+		name := *file
+		if !cmd.Flags().Changed("config") {
+			name = "quick start"
+		}
+		printWarnings(cmd.ErrOrStderr(), cfg)
+		return write(cmd.OutOrStdout(), fmt.Sprintf("%s: ok: %s; %s\n", name, summary("input", cfg.Inputs), summary("output", cfg.Outputs)))
+	}
+	return cmd
+}
+
+// configFlag adds -c.
+func configFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("config", "c", "", "configuration `FILE` (TOML)")
+}
+
+// loadConfig reads the configuration that -c names, or makes that of the quick start, and builds all of it once. What is
+// wrong is printed; the error then only carries the status.
+func loadConfig(cmd *cobra.Command, file string) (*config.Config, error) {
+	var cfg *config.Config
+	var err error
+	if cmd.Flags().Changed("config") {
+		cfg, err = config.Load(file)
+	} else {
+		cfg = config.QuickStart(quickStartDir)
+	}
+	if cfg != nil {
+		err = config.Join(err, forward.Check(cfg))
+	}
+	if err != nil {
+		fmt.Fprintln(cmd.ErrOrStderr(), err)
+		return nil, &failure{code: exitFailed}
+	}
+	return cfg, nil
+}
+
+func printWarnings(w io.Writer, cfg *config.Config) {
+	for _, warning := range cfg.Warnings {
+		fmt.Fprintf(w, "warning: %s\n", warning)
+	}
+}
+
+// summary is "2 inputs (app http, legacy tcp)".
+func summary(what string, sections []config.Section) string {
+	names := make([]string, len(sections))
+	for i, s := range sections {
+		names[i] = s.Name + " " + s.Type
+	}
+	switch len(names) {
+	case 0:
+		return "no " + what + "s"
+	case 1:
+		return fmt.Sprintf("1 %s (%s)", what, names[0])
+	default:
+		return fmt.Sprintf("%d %ss (%s)", len(names), what, strings.Join(names, ", "))
+	}
+}

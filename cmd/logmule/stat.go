@@ -1,0 +1,138 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"logmule/queue/vfs"
+	"logmule/recovery"
+)
+
+func statCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "stat DIR",
+		Short: "Show what is in a data directory, and how far each output is",
+		Long: `Show the segments and records of a data directory, the backlog and lag of every output,
+and the gaps. Nothing is changed, and it may be done while the daemon runs; what it says
+of outputs is then about a second old.
+
+Damage is not looked for: that is what "logmule fsck" does.
+
+Exit status: 0 shown, 1 it cannot be read, 2 usage.`,
+		Example: `  logmule stat /var/lib/logmule
+  logmule stat /var/lib/logmule --json | jq '.outputs[].backlog_records'`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := recovery.TakeSurvey(vfs.OS(), args[0])
+		if err != nil {
+			return &failure{code: exitFailed, err: fmt.Errorf("look at %s: %w", args[0], err), hint: dirHint(err)}
+		}
+		if !asJSON {
+			return write(cmd.OutOrStdout(), statPage(args[0], s, time.Now()))
+		}
+		text, err := json.Marshal(statReport(s, time.Now()))
+		if err != nil {
+			return &failure{code: exitFailed, err: fmt.Errorf("encode what is in %s: %w", args[0], err)}
+		}
+		return write(cmd.OutOrStdout(), string(text)+"\n")
+	}
+	return cmd
+}
+
+// statObject is what stat --json prints: the survey, with the lag of the outputs.
+type statObject struct {
+	recovery.Survey
+	Outputs []statOutput `json:"outputs"`
+}
+
+type statOutput struct {
+	recovery.SurveyedOutput
+	LagSeconds float64 `json:"lag_seconds"` // age of the oldest record that is not done; 0: none
+}
+
+func statReport(s recovery.Survey, now time.Time) statObject {
+	o := statObject{Survey: s, Outputs: []statOutput{}}
+	for _, out := range s.Outputs {
+		o.Outputs = append(o.Outputs, statOutput{out, lag(out, now).Seconds()})
+	}
+	return o
+}
+
+// lag is the age of the oldest record that an output has not done.
+func lag(o recovery.SurveyedOutput, now time.Time) time.Duration {
+	if o.Oldest.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(o.Oldest))
+}
+
+func statPage(dir string, s recovery.Survey, now time.Time) string {
+	var b strings.Builder
+	state := "no daemon runs"
+	if s.Running {
+		state = "a daemon runs"
+	}
+	fmt.Fprintf(&b, "%s: queue %s, opened %s, %s\n", dir, dash(s.Queue), count(s.Starts, "time"), state)
+	fmt.Fprintf(&b, "%s in %s, %s", count(s.Records, "record"), count(uint64(len(s.Segments)), "segment"), size(s.Bytes))
+	if s.Records > 0 {
+		fmt.Fprintf(&b, ", sequences %d to %d", s.FirstSequence, s.LastSequence)
+	}
+	b.WriteString("\n\n")
+	if len(s.Segments) > 0 {
+		table(&b, "SEGMENT\tFIRST\tLAST\tRECORDS\tSIZE\tSTATE\tOLDEST RECORD\tNEWEST RECORD", func(row func(...any)) {
+			for _, g := range s.Segments {
+				row(g.Name, number(g.First, g.Records), number(g.Last, g.Records), g.Records, size(g.Bytes), sealed(g.Sealed), moment(g.MinTime), moment(g.MaxTime))
+			}
+		})
+		b.WriteString("\n")
+	}
+	if len(s.Outputs) == 0 {
+		b.WriteString("no output has read from it\n")
+	} else {
+		table(&b, "OUTPUT\tPOSITION\tBACKLOG\tSIZE\tLAG", func(row func(...any)) {
+			for _, o := range s.Outputs {
+				row(clean(o.Name), o.Position, o.BacklogRecords, size(o.BacklogBytes), lag(o, now).Round(time.Second/10))
+			}
+		})
+	}
+	if len(s.Gaps) > 0 {
+		b.WriteString("\n")
+		table(&b, "LOST FROM\tTO\tRECORDS", func(row func(...any)) {
+			for _, g := range s.Gaps {
+				row(g.First, g.Last, g.Last-g.First+1)
+			}
+		})
+	}
+	if s.Losses > 0 {
+		fmt.Fprintf(&b, "\nthe loss ledger, losses.jsonl, tells of %s in %s\n", count(s.LostRecords, "record"), count(uint64(s.Losses), "line"))
+	}
+	for i, note := range s.Notes {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "note: %s\n", clean(note))
+	}
+	return b.String()
+}
+
+// number is a sequence of a segment, a dash where the segment holds no records.
+func number(sequence, records uint64) string {
+	if records == 0 {
+		return "-"
+	}
+	return fmt.Sprint(sequence)
+}
+
+func sealed(yes bool) string {
+	if yes {
+		return "sealed"
+	}
+	return "open"
+}

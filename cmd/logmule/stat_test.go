@@ -1,0 +1,68 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"logmule/recovery"
+)
+
+func TestStatPage(t *testing.T) {
+	now := time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)
+	s := recovery.Survey{
+		Queue: "id", Starts: 1, Records: 4, Bytes: 2048, FirstSequence: 3, LastSequence: 9, Running: true,
+		Segments: []recovery.SurveyedSegment{
+			{Name: "a.seg", First: 3, Last: 9, Records: 4, Bytes: 1024, Sealed: true, MinTime: now.Add(-time.Hour), MaxTime: now},
+			{Name: "b.seg", First: 10, Last: 9, Bytes: 1024},
+		},
+		Outputs: []recovery.SurveyedOutput{{Name: "hq", Position: 5, BacklogRecords: 3, BacklogBytes: 100, Oldest: now.Add(-90 * time.Second)}, {Name: "x", Position: 10}},
+		Gaps:    []recovery.Gap{{First: 4, Last: 6}}, LostRecords: 3, Losses: 1, Notes: []string{"n\x00"},
+	}
+	want := `data: queue id, opened 1 time, a daemon runs
+4 records in 2 segments, 2.0 KiB, sequences 3 to 9
+
+SEGMENT  FIRST  LAST  RECORDS  SIZE     STATE   OLDEST RECORD         NEWEST RECORD
+a.seg    3      9     4        1.0 KiB  sealed  2025-03-04 04:06:07Z  2025-03-04 05:06:07Z
+b.seg    -      -     0        1.0 KiB  open    -                     -
+
+OUTPUT  POSITION  BACKLOG  SIZE   LAG
+hq      5         3        100 B  1m30s
+x       10        0        0 B    0s
+
+LOST FROM  TO  RECORDS
+4          6   3
+
+the loss ledger, losses.jsonl, tells of 3 records in 1 line
+
+note: n\x00
+`
+	if got := statPage("data", s, now); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	want = "data: queue -, opened 0 times, no daemon runs\n0 records in 0 segments, 0 B\n\nno output has read from it\n"
+	if got := statPage("data", recovery.Survey{}, now); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestStatJSON(t *testing.T) {
+	now := time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)
+	s := recovery.Survey{Records: 4, Outputs: []recovery.SurveyedOutput{{Name: "hq", BacklogRecords: 3, Oldest: now.Add(-1500 * time.Millisecond)}, {Name: "ahead", Oldest: now.Add(time.Hour)}}}
+	text, err := json.Marshal(statReport(s, now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"records":4,`, `"name":"hq"`, `"backlog_records":3,`, `"lag_seconds":1.5}`, `"lag_seconds":0}`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s is not in %s", want, text)
+		}
+	}
+	if strings.Count(string(text), `"outputs"`) != 1 {
+		t.Errorf("outputs are there more than once: %s", text)
+	}
+	if text, _ := json.Marshal(statReport(recovery.Survey{}, now)); !strings.Contains(string(text), `"outputs":[]`) {
+		t.Errorf("no outputs are not an empty list: %s", text)
+	}
+}

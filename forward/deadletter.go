@@ -1,0 +1,121 @@
+package forward
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"logmule/forward/output"
+	"logmule/forward/pack"
+	"logmule/queue"
+	"logmule/queue/segment"
+)
+
+// buryAtOnce bounds the records of one append to the dead-letter queue.
+const buryAtOnce = 256
+
+// deadLetters is the queue of the records that destinations refused for good, shared by all outputs. It is opened when the
+// first one comes. Nobody reads it here, so it keeps what it is given, within the limits of its own; when it is full,
+// when_full decides as in the main queue.
+type deadLetters struct {
+	open func() (*queue.Queue, error)
+
+	mu    sync.Mutex // guards queue
+	queue *queue.Queue
+}
+
+// get returns the queue, opened if needed.
+func (d *deadLetters) get() (*queue.Queue, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.queue != nil {
+		return d.queue, nil
+	}
+	q, err := d.open()
+	if err != nil {
+		return nil, fmt.Errorf("open dead-letter queue: %w", err)
+	}
+	d.queue = q
+	return q, nil
+}
+
+// close ends what get has opened. No add may follow.
+func (d *deadLetters) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.queue == nil {
+		return nil
+	}
+	return d.queue.Close()
+}
+
+// add stores the rejected records of a batch, whose runs are given, and returns when they are durable. Waiting for room
+// ends with stop, waiting for the disk with hard.
+func (d *deadLetters) add(stop, hard context.Context, outputName string, runs []part, rejected []output.Rejection) error {
+	q, err := d.get()
+	if err != nil {
+		return err
+	}
+	var last uint64
+	for letters := range slices.Chunk(lettersOf(outputName, runs, rejected), buryAtOnce) {
+		n, err := q.Append(stop, letters)
+		if errors.Is(err, queue.ErrDropped) {
+			continue // counted, and in the ledger of the dead-letter queue
+		}
+		if err != nil {
+			return fmt.Errorf("append to dead-letter queue: %w", err)
+		}
+		last = n
+	}
+	if err := q.WaitDurable(hard, last); err != nil {
+		return fmt.Errorf("wait for dead-letter queue: %w", err)
+	}
+	return nil
+}
+
+// lettersOf makes one run of each rejected record: its own bytes as they are, and its attributes with three fields in
+// front of them that say who refused it, why, and which sequence it had. Nothing is decoded, so that a record that
+// cannot be is kept too.
+func lettersOf(outputName string, runs []part, rejected []output.Rejection) []segment.Run {
+	rejected = slices.SortedFunc(slices.Values(rejected), func(a, b output.Rejection) int { return cmp.Compare(a.Index, b.Index) })
+	letters := make([]segment.Run, 0, len(rejected))
+	index := 0 // of the record that comes next
+	for i := range runs {
+		run := &runs[i].run
+		end := index + run.Count
+		rest := run.Body
+		for len(rejected) > 0 && rejected[0].Index < end {
+			r := rejected[0]
+			var own []byte
+			count := 0
+			for ; index <= r.Index; index++ {
+				own, count, rest = pack.Split(run.Form, rest, 0)
+			}
+			form := run.Form
+			if count == 0 { // the body is malformed here: what is left of it is the payload
+				form, own = pack.Records, pack.AppendOwn(nil, (&pack.Record{Attributes: pack.Attributes{Severity: 7}, Payload: own}).Append(nil))
+			}
+			letters = append(letters, segment.Run{
+				Form: segment.Form(form), Count: 1, Raw: uint32(len(own)), Body: own,
+				Attributes: letterAttributes(run.Attributes, outputName, r.Reason, runs[i].last()-uint64(end-1-r.Index)),
+			})
+			rejected = rejected[1:]
+		}
+		index = end
+	}
+	return letters
+}
+
+// letterAttributes puts the fields of a dead letter before the record's own attributes: those come second, so that what
+// they set wins, and fields add up.
+func letterAttributes(own []byte, outputName, reason string, sequence uint64) []byte {
+	about := pack.Attributes{Severity: 7, Fields: []pack.Field{
+		{Name: "deadletter_output", Value: outputName},
+		{Name: "deadletter_reason", Value: reason},
+		{Name: "deadletter_sequence", Value: int64(sequence)},
+	}}
+	return append(about.Append(nil), own...)
+}

@@ -1,0 +1,153 @@
+package forward
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metric is one line of docs/metrics.md. Its value comes from a Status or a part of one, so that metrics and /status
+// never disagree.
+type metric[S any] struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*S) float64
+}
+
+func counter[S any](name, help string, labels []string, value func(*S) float64) metric[S] {
+	return metric[S]{prometheus.NewDesc("logmule_"+name, help, labels, nil), prometheus.CounterValue, value}
+}
+
+func gauge[S any](name, help string, labels []string, value func(*S) float64) metric[S] {
+	return metric[S]{prometheus.NewDesc("logmule_"+name, help, labels, nil), prometheus.GaugeValue, value}
+}
+
+func (m metric[S]) send(to chan<- prometheus.Metric, s *S, labels ...string) {
+	to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), labels...)
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+var (
+	byVersion = []string{"version"}
+	byReason  = []string{"reason"}
+	byInput   = []string{"input"}
+	byOutput  = []string{"output"}
+)
+
+// The tables of metrics; read-only.
+var (
+	infoMetric = gauge("info", "Always 1; the version of the running program is its label.", byVersion, func(*Status) float64 { return 1 })
+
+	engineMetrics = []metric[Status]{
+		gauge("ready", "1 while every input listens and the queue takes records, as /readyz.", nil, func(s *Status) float64 { return flag(s.State == engineReady) }),
+		gauge("healthy", "1 while no plugin panics over and over, as /healthz.", nil, func(s *Status) float64 { return flag(s.Healthy) }),
+	}
+
+	queueMetrics = []metric[QueueStatus]{
+		counter("queue_appended_records_total", "Records appended to the queue and written.", nil, func(q *QueueStatus) float64 { return float64(q.AppendedRecords) }),
+		counter("queue_appended_bytes_total", "Bytes of those records, before compression.", nil, func(q *QueueStatus) float64 { return float64(q.AppendedBytes) }),
+		counter("queue_stored_bytes_total", "Bytes of their frames as written.", nil, func(q *QueueStatus) float64 { return float64(q.StoredBytes) }),
+		gauge("queue_size_bytes", "Bytes of all segments on the disk.", nil, func(q *QueueStatus) float64 { return float64(q.Bytes) }),
+		gauge("queue_limit_bytes", "Largest size of the queue, max_size.", nil, func(q *QueueStatus) float64 { return float64(q.MaxBytes) }),
+		gauge("queue_segments", "Segments on the disk.", nil, func(q *QueueStatus) float64 { return float64(q.Segments) }),
+		gauge("queue_mark_sequence", "Last sequence known to be on stable storage.", nil, func(q *QueueStatus) float64 { return float64(q.Mark) }),
+		gauge("queue_next_sequence", "Sequence of the next record.", nil, func(q *QueueStatus) float64 { return float64(q.Next) }),
+		gauge("queue_full", "1 while the queue is full; when_full says what happens then.", nil, func(q *QueueStatus) float64 { return flag(q.Full != nil) }),
+		gauge("queue_fault", "1 while the disk refuses data.", nil, func(q *QueueStatus) float64 { return flag(q.Fault != "") }),
+		counter("queue_syncs_total", "Syncs of segments to stable storage.", nil, func(q *QueueStatus) float64 { return float64(q.Syncs) }),
+		counter("queue_sync_seconds_total", "Time spent in them.", nil, func(q *QueueStatus) float64 { return q.SyncSeconds }),
+		counter("queue_sync_errors_total", "Syncs that failed; the records went to a new segment.", nil, func(q *QueueStatus) float64 { return float64(q.SyncErrors) }),
+		counter("queue_checkpoint_saves_total", "Saves of output positions.", nil, func(q *QueueStatus) float64 { return float64(q.CheckpointSaves) }),
+		counter("queue_checkpoint_errors_total", "Saves that failed and were tried again.", nil, func(q *QueueStatus) float64 { return float64(q.CheckpointFails) }),
+		counter("queue_seal_errors_total", "Segments left without a trailer until the next start.", nil, func(q *QueueStatus) float64 { return float64(q.SealErrors) }),
+		gauge("queue_ledger_records", "Records in the loss ledger, of all times.", nil, func(q *QueueStatus) float64 { return float64(q.LedgerRecords) }),
+		gauge("start_torn_tail_bytes", "Torn tail that this start cut off.", nil, func(q *QueueStatus) float64 { return float64(q.TornTailBytes) }),
+		gauge("start_healed_bytes", "Bytes that this start healed from parity.", nil, func(q *QueueStatus) float64 { return float64(q.HealedBytes) }),
+		gauge("start_quarantined_bytes", "Damaged bytes that this start set aside.", nil, func(q *QueueStatus) float64 { return float64(q.Quarantined) }),
+		gauge("start_lost_records", "Records that this start found lost.", nil, func(q *QueueStatus) float64 { return float64(q.LostAtStart) }),
+	}
+
+	lostDesc    = prometheus.NewDesc("logmule_queue_lost_records_total", "Records lost since the start, by reason: drop_oldest, drop_newest or damage.", byReason, nil)
+	lostMetrics = map[string]func(*QueueStatus) float64{
+		"drop_oldest": func(q *QueueStatus) float64 { return float64(q.DroppedOldest) },
+		"drop_newest": func(q *QueueStatus) float64 { return float64(q.DroppedNewest) },
+		"damage":      func(q *QueueStatus) float64 { return float64(q.Damaged) },
+	}
+
+	inputMetrics = []metric[InputStatus]{
+		counter("input_records_total", "Records that the queue took from the input.", byInput, func(in *InputStatus) float64 { return float64(in.Records) }),
+		counter("input_bytes_total", "Bytes of those records.", byInput, func(in *InputStatus) float64 { return float64(in.Bytes) }),
+		gauge("input_listening", "1 while the input listens or reads.", byInput, func(in *InputStatus) float64 { return flag(in.State == stateListening) }),
+		gauge("input_connections", "Open connections.", byInput, func(in *InputStatus) float64 { return float64(in.Connections) }),
+		counter("input_refused_connections_total", "Connections that could not be accepted, for want of descriptors for example.", byInput, func(in *InputStatus) float64 { return float64(in.Refused) }),
+		counter("input_broken_connections_total", "Connections that ended in an error.", byInput, func(in *InputStatus) float64 { return float64(in.Broken) }),
+		counter("input_rejected_requests_total", "Requests answered with anything but 200.", byInput, func(in *InputStatus) float64 { return float64(in.RejectedRequests) }),
+		counter("input_truncated_records_total", "Records over max_record of which the head was kept.", byInput, func(in *InputStatus) float64 { return float64(in.Truncated) }),
+		counter("input_unfinished_records_total", "Partial records left behind by broken connections or at the stop.", byInput, func(in *InputStatus) float64 { return float64(in.Unfinished) }),
+		counter("input_restarts_total", "Times the input was started again after a failure or a panic.", byInput, func(in *InputStatus) float64 { return float64(in.Restarts) }),
+		counter("input_panics_total", "Panics contained.", byInput, func(in *InputStatus) float64 { return float64(in.Panics) }),
+	}
+
+	outputMetrics = []metric[OutputStatus]{
+		counter("output_records_total", "Records that the destination accepted.", byOutput, func(o *OutputStatus) float64 { return float64(o.Records) }),
+		counter("output_bytes_total", "Bytes of those records.", byOutput, func(o *OutputStatus) float64 { return float64(o.Bytes) }),
+		gauge("output_up", "0 while the output waits to try again after a failure or a panic.", byOutput, func(o *OutputStatus) float64 { return flag(o.NextRetry == nil) }),
+		gauge("output_backlog_records", "Records in the queue that are not done.", byOutput, func(o *OutputStatus) float64 { return float64(o.BacklogRecords) }),
+		gauge("output_backlog_bytes", "About the bytes that they take on the disk.", byOutput, func(o *OutputStatus) float64 { return float64(o.BacklogBytes) }),
+		gauge("output_lag_seconds", "Age of the oldest record that is not done.", byOutput, func(o *OutputStatus) float64 { return o.LagSeconds }),
+		counter("output_requests_total", "Attempts to deliver: requests or writes.", byOutput, func(o *OutputStatus) float64 { return float64(o.Requests) }),
+		counter("output_errors_total", "Attempts that failed, those to connect or to open included.", byOutput, func(o *OutputStatus) float64 { return float64(o.Errors) }),
+		counter("output_retries_total", "Attempts after a back-off.", byOutput, func(o *OutputStatus) float64 { return float64(o.Retries) }),
+		counter("output_reconnects_total", "Connections or files opened after the first one.", byOutput, func(o *OutputStatus) float64 { return float64(o.Reconnects) }),
+		counter("output_resent_bytes_total", "Bytes sent a second time because a connection broke.", byOutput, func(o *OutputStatus) float64 { return float64(o.ResentBytes) }),
+		counter("output_cut_bytes_total", "Bytes cut off a file because they are written again.", byOutput, func(o *OutputStatus) float64 { return float64(o.CutBytes) }),
+		counter("output_dead_letter_records_total", "Records that the destination refused for good, stored as dead letters.", byOutput, func(o *OutputStatus) float64 { return float64(o.DeadLetters) }),
+		counter("output_lost_records_total", "Records dropped or destroyed before the output was given them.", byOutput, func(o *OutputStatus) float64 { return float64(o.Lost) }),
+		counter("output_panics_total", "Panics contained.", byOutput, func(o *OutputStatus) float64 { return float64(o.Panics) }),
+	}
+)
+
+// Describe is that of prometheus.Collector.
+func (e *engine) Describe(to chan<- *prometheus.Desc) {
+	to <- infoMetric.desc
+	to <- lostDesc
+	for _, m := range engineMetrics {
+		to <- m.desc
+	}
+	for _, m := range queueMetrics {
+		to <- m.desc
+	}
+	for _, m := range inputMetrics {
+		to <- m.desc
+	}
+	for _, m := range outputMetrics {
+		to <- m.desc
+	}
+}
+
+// Collect is that of prometheus.Collector.
+func (e *engine) Collect(to chan<- prometheus.Metric) {
+	s := e.status()
+	infoMetric.send(to, &s, s.Version)
+	for _, m := range engineMetrics {
+		m.send(to, &s)
+	}
+	for _, m := range queueMetrics {
+		m.send(to, &s.Queue)
+	}
+	for reason, value := range lostMetrics {
+		to <- prometheus.MustNewConstMetric(lostDesc, prometheus.CounterValue, value(&s.Queue), reason)
+	}
+	for i := range s.Inputs {
+		for _, m := range inputMetrics {
+			m.send(to, &s.Inputs[i], s.Inputs[i].Name)
+		}
+	}
+	for i := range s.Outputs {
+		for _, m := range outputMetrics {
+			m.send(to, &s.Outputs[i], s.Outputs[i].Name)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"logmule/forward/input"
+)
+
+var inputWords = troubleWords{
+	first: "input failed; it is started again",
+	still: "input still fails",
+	over:  "input runs again",
+}
+
+// source is one input and what keeps it running.
+type source struct {
+	*plugin
+	build    func() (input.Input, error)
+	built    input.Input // for the first run
+	ingest   ingest
+	counters input.Counters
+	onReady  func() // called each time the input has become ready
+
+	listens  atomic.Bool // it is ready and runs, or has no more to give
+	address  atomic.Pointer[string]
+	restarts atomic.Uint64
+}
+
+// ready is the input's call that it listens now. address is empty for an input that does not listen.
+func (s *source) ready(address string) {
+	s.address.Store(&address)
+	s.listens.Store(true)
+	s.enter(stateListening)
+	s.trouble.over()
+	if address != "" {
+		s.log.Info("input listens", "address", address)
+	}
+	s.onReady()
+}
+
+// run keeps the input running until ctx ends or the input has no more to give; both return nil. A first run that fails
+// before the input was ready is returned as an error: the configuration asks for what cannot be had, and a person has
+// to see it. A panic is not, even then.
+func (s *source) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := contain(func() error { return s.once(ctx) })
+		s.listens.Store(false)
+		if ctx.Err() != nil {
+			if err != nil {
+				s.log.Warn("input did not stop cleanly", "error", err)
+			}
+			break
+		}
+		if err == nil {
+			s.end()
+			return nil
+		}
+		_, panicked := errors.AsType[*panicError](err)
+		if s.restarts.Load() == 0 && s.address.Load() == nil && !panicked {
+			return fmt.Errorf("start input %s: %w", s.name, err)
+		}
+		if time.Since(started) >= healthyAfter {
+			s.delays.Reset()
+		}
+		if !pause(ctx, s.failed(err)) {
+			break
+		}
+		s.enter(stateStarting)
+		s.restarts.Add(1)
+	}
+	s.enter(stateStopped)
+	return nil
+}
+
+// once runs the input one time. What it started ends with its context, however it returns.
+func (s *source) once(ctx context.Context) error {
+	in := s.built
+	s.built = nil
+	if in == nil {
+		var err error
+		if in, err = s.build(); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.panics.started()
+	return in.Run(ctx, s.ingest.emit)
+}
+
+// end is for an input that has no more to give: there is nothing to listen for, so it is ready for ever.
+func (s *source) end() {
+	s.listens.Store(true)
+	s.enter(stateEnded)
+	s.log.Info("input has ended", "records", s.ingest.records.Load())
+	s.onReady()
+}

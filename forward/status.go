@@ -1,0 +1,269 @@
+package forward
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"logmule/queue"
+)
+
+// Status is the state of the engine at one moment, as /status prints it. Counters count since the start of the process.
+type Status struct {
+	Version       string         `json:"version"`
+	PID           int            `json:"pid"`
+	UptimeSeconds float64        `json:"uptime_seconds"`
+	State         string         `json:"state"`            // starting, ready, blocked or stopping
+	Reason        string         `json:"reason,omitempty"` // why it is not ready
+	Healthy       bool           `json:"healthy"`
+	Panics        string         `json:"panics,omitempty"` // why it is not healthy
+	Queue         QueueStatus    `json:"queue"`
+	Inputs        []InputStatus  `json:"inputs"`
+	Outputs       []OutputStatus `json:"outputs"`
+}
+
+// States of the engine.
+const (
+	engineStarting = "starting" // some input does not listen
+	engineReady    = "ready"
+	engineBlocked  = "blocked" // the queue takes nothing
+	engineStopping = "stopping"
+)
+
+// QueueStatus is the state of the queue. It is empty but for Dir until the queue has recovered.
+type QueueStatus struct {
+	Dir             string      `json:"dir"`
+	ID              string      `json:"id"`
+	Epoch           string      `json:"epoch"` // start counter and random number of this start
+	Mark            uint64      `json:"mark"`  // last sequence known to be on stable storage
+	First           uint64      `json:"first"` // oldest retained sequence
+	Next            uint64      `json:"next"`  // sequence of the next record
+	Segments        int         `json:"segments"`
+	Bytes           int64       `json:"bytes"`     // of all segments
+	MaxBytes        int64       `json:"max_bytes"` // max_size
+	Full            *FullStatus `json:"full,omitempty"`
+	Fault           string      `json:"fault,omitempty"` // why the disk takes nothing
+	AppendedRecords uint64      `json:"appended_records"`
+	AppendedBytes   uint64      `json:"appended_bytes"` // bodies, before compression
+	StoredBytes     uint64      `json:"stored_bytes"`   // frames
+	Syncs           uint64      `json:"syncs"`
+	SyncSeconds     float64     `json:"sync_seconds"`
+	SyncErrors      uint64      `json:"sync_errors"`
+	CheckpointSaves uint64      `json:"checkpoint_saves"`
+	CheckpointFails uint64      `json:"checkpoint_errors"`
+	SealErrors      uint64      `json:"seal_errors"`
+	DroppedOldest   uint64      `json:"dropped_oldest_records"`
+	DroppedNewest   uint64      `json:"dropped_newest_records"`
+	Damaged         uint64      `json:"damaged_records"`       // found damaged while reading
+	LedgerRecords   uint64      `json:"ledger_records"`        // in the loss ledger, of all times
+	TornTailBytes   int64       `json:"start_torn_tail_bytes"` // what this start found
+	HealedBytes     int64       `json:"start_healed_bytes"`
+	Quarantined     int64       `json:"start_quarantined_bytes"`
+	LostAtStart     uint64      `json:"start_lost_records"`
+	Detached        []string    `json:"detached_outputs,omitempty"` // known outputs that are not configured; their records are held
+}
+
+// FullStatus says since when the queue is full, why, and what is done about it.
+type FullStatus struct {
+	Since    time.Time `json:"since"`
+	Reason   string    `json:"reason"`
+	WhenFull string    `json:"when_full"`
+}
+
+// PluginStatus is what inputs and outputs have in common.
+type PluginStatus struct {
+	Name        string     `json:"name"`
+	Type        string     `json:"type"`
+	State       string     `json:"state"`
+	Records     uint64     `json:"records"` // accepted from the source, or by the destination
+	Bytes       uint64     `json:"bytes"`
+	Panics      uint64     `json:"panics"`
+	LastError   string     `json:"last_error,omitempty"`
+	LastErrorAt *time.Time `json:"last_error_at,omitempty"`
+	NextRetry   *time.Time `json:"next_retry_at,omitempty"`
+}
+
+// InputStatus is the state of an input.
+type InputStatus struct {
+	PluginStatus
+	Address          string `json:"address,omitempty"`
+	Connections      int64  `json:"connections"`
+	Refused          uint64 `json:"refused_connections"`
+	Broken           uint64 `json:"broken_connections"`
+	RejectedRequests uint64 `json:"rejected_requests"`
+	Truncated        uint64 `json:"truncated_records"`
+	Unfinished       uint64 `json:"unfinished_records"`
+	Restarts         uint64 `json:"restarts"`
+}
+
+// OutputStatus is the state of an output.
+type OutputStatus struct {
+	PluginStatus
+	Position       uint64  `json:"position"` // every record before this sequence is done
+	BacklogRecords uint64  `json:"backlog_records"`
+	BacklogBytes   int64   `json:"backlog_bytes"` // stored, estimated
+	LagSeconds     float64 `json:"lag_seconds"`   // age of the oldest record that is not done
+	Requests       uint64  `json:"requests"`
+	Errors         uint64  `json:"errors"` // failed requests
+	Retries        uint64  `json:"retries"`
+	Reconnects     uint64  `json:"reconnects"`
+	ResentBytes    uint64  `json:"resent_bytes"`
+	CutBytes       uint64  `json:"cut_bytes"`
+	DeadLetters    uint64  `json:"dead_letters"`
+	Lost           uint64  `json:"lost_records"` // dropped or destroyed before it could be given them
+}
+
+// Status gathers the state. It may be called at any time.
+func (e *engine) Status() any { return e.status() }
+
+func (e *engine) status() Status {
+	state, reason := e.state()
+	s := Status{
+		Version: version(), PID: os.Getpid(), UptimeSeconds: time.Since(e.started).Seconds(), State: state, Reason: reason,
+		Queue: QueueStatus{Dir: e.cfg.DataDir}, Inputs: []InputStatus{}, Outputs: []OutputStatus{},
+	}
+	s.Healthy, s.Panics = e.Healthy()
+	attached := map[string]queue.OutputStatus{}
+	if q := e.queue.Load(); q != nil {
+		now := q.Status()
+		s.Queue = queueStatus(q, now)
+		for _, o := range now.Outputs {
+			attached[o.Name] = o
+			if !o.Attached {
+				s.Queue.Detached = append(s.Queue.Detached, o.Name)
+			}
+		}
+	}
+	for _, in := range e.sources {
+		s.Inputs = append(s.Inputs, in.status())
+	}
+	for _, c := range e.consumers {
+		s.Outputs = append(s.Outputs, c.status(attached[c.name]))
+	}
+	return s
+}
+
+func queueStatus(q *queue.Queue, now queue.Status) QueueStatus {
+	epoch, start := q.Epoch(), q.Recovered()
+	s := QueueStatus{
+		Dir: now.Dir, ID: q.ID().String(), Epoch: fmt.Sprintf("%d.%016x", epoch.Starts, epoch.Random),
+		Mark: now.Mark, First: now.First, Next: now.Next, Segments: now.Segments, Bytes: now.Bytes, MaxBytes: now.MaxSize, Fault: now.Fault,
+		AppendedRecords: now.Records, AppendedBytes: now.RawBytes, StoredBytes: now.StoredBytes,
+		Syncs: now.Syncs, SyncSeconds: now.SyncTime.Seconds(), SyncErrors: now.SyncErrors,
+		CheckpointSaves: now.Saves, CheckpointFails: now.SaveErrors, SealErrors: now.SealErrors,
+		DroppedOldest: now.DroppedOldest, DroppedNewest: now.DroppedNewest, Damaged: now.Damaged, LedgerRecords: now.LedgerRecords,
+		TornTailBytes: start.TornTailBytes, HealedBytes: start.HealedBytes, Quarantined: start.QuarantinedBytes, LostAtStart: start.LostRecords,
+	}
+	if now.Full {
+		s.Full = &FullStatus{Since: now.FullSince, Reason: now.FullWhy, WhenFull: now.WhenFull.String()}
+	}
+	return s
+}
+
+func (p *plugin) status() PluginStatus {
+	s := PluginStatus{Name: p.name, Type: p.kind}
+	s.Panics, _, _ = p.panics.state()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.State, s.LastError = p.mu.state, p.mu.lastError
+	if at := p.mu.lastAt; !at.IsZero() {
+		s.LastErrorAt = &at
+	}
+	if at := p.mu.nextRetry; !at.IsZero() {
+		s.NextRetry = &at
+	}
+	return s
+}
+
+func (s *source) status() InputStatus {
+	c := &s.counters
+	st := InputStatus{
+		PluginStatus: s.plugin.status(), Connections: c.Connections.Load(), Refused: c.Refused.Load(), Broken: c.Broken.Load(),
+		RejectedRequests: c.RejectedRequests.Load(), Truncated: c.Truncated.Load(), Unfinished: c.Unfinished.Load(), Restarts: s.restarts.Load(),
+	}
+	st.Records, st.Bytes = s.ingest.records.Load(), s.ingest.bytes.Load()
+	st.Panics += c.Panics.Load()
+	if address := s.address.Load(); address != nil {
+		st.Address = *address
+	}
+	return st
+}
+
+func (c *consumer) status(at queue.OutputStatus) OutputStatus {
+	n := &c.counters
+	s := OutputStatus{
+		PluginStatus: c.plugin.status(), Position: at.Floor, BacklogRecords: at.BacklogRecords, BacklogBytes: at.BacklogBytes,
+		Requests: n.Requests.Load(), Errors: n.Errors.Load(), Retries: c.retries.Load(), Reconnects: n.Reconnects.Load(),
+		ResentBytes: n.Resent.Load(), CutBytes: n.CutBytes.Load(), DeadLetters: c.deadLettered.Load(), Lost: at.Lost,
+	}
+	s.Records, s.Bytes = c.records.Load(), n.BytesSent.Load()
+	if at.BacklogRecords > 0 && !at.Oldest.IsZero() {
+		s.LagSeconds = max(0, time.Since(at.Oldest).Seconds())
+	}
+	return s
+}
+
+// state is the state of the engine and, where that is not ready, why.
+func (e *engine) state() (state, reason string) {
+	if e.stopping.Load() {
+		return engineStopping, "stopping"
+	}
+	q := e.queue.Load()
+	if q == nil {
+		return engineStarting, "starting: the queue recovers"
+	}
+	for _, in := range e.sources {
+		if !in.listens.Load() {
+			return engineStarting, in.absence()
+		}
+	}
+	if now := q.Status(); now.Fault != "" {
+		return engineBlocked, "the disk takes no data: " + now.Fault
+	} else if now.Full && now.WhenFull == queue.Block {
+		return engineBlocked, now.FullWhy
+	}
+	return engineReady, ""
+}
+
+// absence says why the input does not listen.
+func (s *source) absence() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.lastError == "" {
+		return fmt.Sprintf("input %s does not listen yet", s.name)
+	}
+	return fmt.Sprintf("input %s does not listen: %s", s.name, s.mu.lastError)
+}
+
+// Ready says whether every input listens and the queue takes records; if not, the text says why not.
+func (e *engine) Ready() (bool, string) {
+	state, reason := e.state()
+	return state == engineReady, reason
+}
+
+// Healthy says whether no plugin panics over and over; if one does, the text names it.
+func (e *engine) Healthy() (bool, string) {
+	var sick []string
+	note := func(side string, p *plugin) {
+		if total, is, text := p.panics.state(); is {
+			sick = append(sick, fmt.Sprintf("%s %s panics again and again, %d times so far: %s", side, p.name, total, text))
+		}
+	}
+	for _, in := range e.sources {
+		note("input", in.plugin)
+	}
+	for _, c := range e.consumers {
+		note("output", c.plugin)
+	}
+	return len(sick) == 0, strings.Join(sick, "\n")
+}
+
+// version is that of the module which the binary was built from.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}

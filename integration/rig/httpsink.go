@@ -1,0 +1,154 @@
+package rig
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Answer is how a destination treats one request.
+type Answer struct {
+	Store  bool          // the records count as arrived
+	Status int           // 0: 200
+	After  time.Duration // before the answer
+	Hang   bool          // no answer at all: the connection is closed when the client or the sink gives up
+}
+
+// Accept stores and answers 200 at once.
+var Accept = Answer{Store: true}
+
+// HTTPSink is a destination for the http output.
+type HTTPSink struct {
+	URL    string
+	server *http.Server
+	stop   chan struct{}
+
+	mu       sync.Mutex
+	answer   func() Answer
+	arrived  func(record []byte)
+	requests int
+	batches  []batch
+	largest  int
+}
+
+// batch is a request whose records were stored.
+type batch struct {
+	at      time.Time
+	records int
+	told    bool // the answer was 200 at once, so that the client knows
+}
+
+// NewHTTPSink listens on address. arrived gets each record without its LF; it is called by one goroutine at a time and must not keep it.
+func NewHTTPSink(address string, arrived func(record []byte)) (*HTTPSink, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("start http sink: %w", err)
+	}
+	s := &HTTPSink{URL: "http://" + l.Addr().String() + "/logs", stop: make(chan struct{}), arrived: arrived}
+	s.answer = func() Answer { return Accept }
+	s.server = &http.Server{Handler: http.HandlerFunc(s.serve)}
+	go func() { _ = s.server.Serve(l) }()
+	return s, nil
+}
+
+// Answer sets how requests are treated from now on; answer is called once for each, by one goroutine at a time.
+func (s *HTTPSink) Answer(answer func() Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = answer
+}
+
+// Close ends the sink and its connections.
+func (s *HTTPSink) Close() {
+	close(s.stop)
+	_ = s.server.Close()
+}
+
+// Requests counts the requests that came whole.
+func (s *HTTPSink) Requests() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requests
+}
+
+// Largest is the most records that one request held.
+func (s *HTTPSink) Largest() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.largest
+}
+
+// Stored counts the records stored since then.
+func (s *HTTPSink) Stored(since time.Time) int {
+	return s.sum(func(b batch) bool { return !b.at.Before(since) })
+}
+
+// Untold counts the records stored without telling the client at once: those it is right to send again.
+func (s *HTTPSink) Untold() int { return s.sum(func(b batch) bool { return !b.told }) }
+
+func (s *HTTPSink) sum(counts func(batch) bool) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.batches {
+		if counts(b) {
+			n += b.records
+		}
+	}
+	return n
+}
+
+func (s *HTTPSink) serve(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client went away in the middle
+	}
+	a := s.take(body)
+	if a.After > 0 {
+		pause(r.Context(), s.stop, a.After)
+	}
+	if a.Hang {
+		pause(r.Context(), s.stop, time.Hour)
+		panic(http.ErrAbortHandler) // the documented way to close without an answer
+	}
+	if a.Status != 0 {
+		w.WriteHeader(a.Status)
+	}
+}
+
+func (s *HTTPSink) take(body []byte) Answer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests++
+	a := s.answer()
+	records := bytes.Count(body, []byte{'\n'})
+	s.largest = max(s.largest, records)
+	if a.Store {
+		s.batches = append(s.batches, batch{time.Now(), records, a.After == 0 && !a.Hang && (a.Status == 0 || a.Status == http.StatusOK)})
+		Lines(body, s.arrived)
+	}
+	return a
+}
+
+// Lines calls fn for each line without its LF, also for a last one that lacks it.
+func Lines(body []byte, fn func(line []byte)) {
+	for len(body) > 0 {
+		line, rest, _ := bytes.Cut(body, []byte{'\n'})
+		fn(line)
+		body = rest
+	}
+}
+
+func pause(ctx context.Context, stop <-chan struct{}, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-stop:
+	case <-t.C:
+	}
+}

@@ -1,0 +1,128 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"logmule/integration/rig"
+)
+
+// SIGTERM in the middle of everything: exit 0, and what was acknowledged is there after the next start.
+func TestStopDuringIngest(t *testing.T) {
+	in := freeAddress(t)
+	l := newLab(t, "")
+	d := l.judge.Destination("out")
+	sink := httpSink(t, "127.0.0.1:0", d.Arrived)
+	l.configure(fmt.Sprintf("[input.in]\ntype = \"http\"\nlisten = %q\n[output.out]\ntype = \"http\"\nurl = %q\n", in, sink.URL))
+	source := &rig.HTTPSource{URL: "http://" + in + "/", Source: l.judge.Source("client"), Every: time.Millisecond}
+	stop := background(t, source.Run)
+	for range 3 {
+		l.start()
+		owed := l.judge.Owed()
+		l.wait("records are stored", func() bool { return l.judge.Owed() > owed+1000 })
+		l.stop()
+	}
+	l.start()
+	t.Logf("answers to the client: %v", stop())
+	l.drained(d)
+	l.verdict(0) // a clean stop checkpoints: nothing goes out twice
+}
+
+// An output that waits for its dead destination does not hold up the end.
+func TestStopDoesNotWaitForBackOff(t *testing.T) {
+	in, out := freeAddress(t), freeAddress(t)
+	l := newLab(t, fmt.Sprintf("[input.in]\ntype = \"http\"\nlisten = %q\n[output.out]\ntype = \"http\"\nurl = \"http://%s/\"\n", in, out))
+	d := l.judge.Destination("out")
+	l.start()
+	source := &rig.HTTPSource{URL: "http://" + in + "/", Source: l.judge.Source("client"), Limit: 1000}
+	source.Run(t.Context())
+	start := time.Now()
+	l.stop()
+	took := time.Since(start)
+	t.Logf("stopped within %v", took)
+	if took > 5*time.Second {
+		t.Errorf("the stop took %v", took)
+	}
+	httpSink(t, out, d.Arrived)
+	l.start()
+	l.drained(d)
+	l.verdict(0)
+}
+
+// A request whose body is under way when the stop comes is finished: stored and answered.
+func TestStopFinishesRequests(t *testing.T) {
+	in := freeAddress(t)
+	arrived := new(gathered)
+	l := newLab(t, fmt.Sprintf("[input.in]\ntype = \"http\"\nlisten = %q\n[output.out]\ntype = \"http\"\nurl = %q\n", in, httpSink(t, "127.0.0.1:0", arrived.add).URL))
+	l.start()
+	body, feed := io.Pipe()
+	status := background(t, func(context.Context) int {
+		resp, err := http.Post("http://"+in+"/", "text/plain", body)
+		if err != nil {
+			return 0
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	})
+	_, err := feed.Write([]byte("first half, "))
+	must(t, err)
+	must(t, l.proc.Signal(syscall.SIGTERM))
+	l.wait("it listens no more", func() bool {
+		c, err := net.Dial("tcp", in)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	_, _ = feed.Write([]byte("second half\n")) // fails where the request was cut, which the status tells
+	must(t, feed.Close())
+	code, err := l.proc.Wait(patience)
+	if err != nil || code != 0 {
+		t.Errorf("exit %d, %v", code, err)
+	}
+	if got := status(); got != http.StatusOK {
+		t.Errorf("the request under way was answered %d, want 200", got)
+	}
+	l.start()
+	l.wait("the record arrives", func() bool { return arrived.has("first half, second half") })
+}
+
+// A second signal ends the daemon at once, also while it waits for a request that never finishes.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	in := freeAddress(t)
+	l := newLab(t, fmt.Sprintf("[input.in]\ntype = \"http\"\nlisten = %q\n[output.screen]\ntype = \"stdout\"\n", in))
+	l.start()
+	c, err := net.Dial("tcp", in)
+	must(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	_, err = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+	must(t, err)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	if status, err := rig.Post(t.Context(), client, "http://"+in+"/", []byte("stored\n")); err != nil || status != http.StatusOK {
+		t.Fatalf("post: %d, %v", status, err)
+	}
+	must(t, l.proc.Signal(syscall.SIGTERM))
+	l.wait("it listens no more", func() bool {
+		c, err := net.Dial("tcp", in)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	start := time.Now()
+	_ = l.proc.Signal(syscall.SIGTERM) // it may have ended already
+	if _, err := l.proc.Wait(patience); err != nil {
+		t.Error(err)
+	}
+	t.Logf("ended %v after the second signal", time.Since(start))
+	if code, out := l.run("cat", l.data, "--format", "raw"); code != 0 || !strings.Contains(out, "stored\n") {
+		t.Errorf("cat exits %d:\n%s", code, out)
+	}
+}

@@ -1,0 +1,192 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"logmule/queue/segment"
+)
+
+// Errors of Append.
+var (
+	// ErrClosed: the queue is closed or closing; nothing was stored.
+	ErrClosed = errors.New("queue is closed")
+	// ErrDropped: the queue is full and when_full is drop_newest; the records were counted and dropped.
+	ErrDropped = errors.New("queue is full, records dropped as when_full = drop_newest says")
+)
+
+// maxSequence leaves room to tell a damaged number from a real one.
+const maxSequence = 1 << 63
+
+// Append takes the records of runs, all of them or none, gives them the next sequences, and returns the last one. The
+// runs and what they point to may be reused at once: the records are in memory then, on the disk when WaitDurable
+// returns. A run holds at most segment.FrameTarget bytes, or one record of at most segment.MaxRecord.
+//
+// Append waits while too much is not yet stored, or while the queue is full and WhenFull is Block. It ends with ctx:
+// then, as after every error, nothing was stored. It may be called by any number of goroutines; the records of one
+// caller keep their order.
+func (q *Queue) Append(ctx context.Context, runs []segment.Run) (uint64, error) {
+	var raw int
+	var count uint64
+	for _, r := range runs {
+		if len(r.Body) > segment.MaxFrame-segment.FrameTarget {
+			return 0, fmt.Errorf("append run of %d bytes: larger than a frame may be", len(r.Body))
+		}
+		raw += len(r.Body)
+		count += uint64(r.Count)
+	}
+	if count == 0 {
+		return q.lastAppended(), nil
+	}
+	if err := q.admit(ctx, raw, count); err != nil {
+		return 0, err
+	}
+	if len(runs) == 1 && raw < gatherLimit {
+		return q.gatherRun(runs[0])
+	}
+	drafts := q.draftsOf(runs)
+	q.in.Lock()
+	defer q.in.Unlock()
+	if q.closing {
+		q.release(raw)
+		for _, d := range drafts {
+			d.free()
+		}
+		return 0, ErrClosed
+	}
+	for _, d := range drafts {
+		q.enqueueLocked(d)
+	}
+	q.work.poke()
+	return q.next - 1, nil
+}
+
+// draftsOf encodes the large runs as frames of their own and puts neighbouring small ones together. It is where the
+// processor time of compression is spent: in the caller's goroutine, outside every lock.
+func (q *Queue) draftsOf(runs []segment.Run) []*draft {
+	drafts := make([]*draft, 0, 1)
+	keepRaw := q.ring.wanted()
+	var gathering *draft
+	for i := range runs {
+		r := runs[i]
+		if len(r.Body) < gatherLimit {
+			if gathering == nil || !gathering.gather(r) {
+				gathering = newDraft()
+				if gathering.gather(r) {
+					gathering.held += len(r.Body)
+					drafts = append(drafts, gathering)
+					continue
+				}
+				gathering.free()
+				gathering = nil
+			} else {
+				gathering.held += len(r.Body)
+				continue
+			}
+		}
+		gathering = nil
+		d := newDraft()
+		d.encode(runs[i:i+1], r.Body, q.opt.Codec, keepRaw)
+		d.held = len(r.Body)
+		drafts = append(drafts, d)
+	}
+	return drafts
+}
+
+// gatherRun is the way of a small append: its bytes are put behind those of others into one frame, which the writer
+// encodes when it takes the group.
+func (q *Queue) gatherRun(r segment.Run) (uint64, error) {
+	q.in.Lock()
+	defer q.in.Unlock()
+	if q.closing {
+		q.release(len(r.Body))
+		return 0, ErrClosed
+	}
+	if n := len(q.pending); n > 0 && !q.pending[n-1].ready && q.pending[n-1].gather(r) {
+		q.pending[n-1].held += len(r.Body)
+		q.next += uint64(r.Count)
+	} else {
+		d := newDraft()
+		if !d.gather(r) { // attributes larger than the arena
+			d.encode([]segment.Run{r}, r.Body, q.opt.Codec, true)
+		}
+		d.held = len(r.Body)
+		q.enqueueLocked(d)
+	}
+	q.work.poke()
+	return q.next - 1, nil
+}
+
+// enqueueLocked gives a draft its sequences and its place. The caller holds q.in.
+func (q *Queue) enqueueLocked(d *draft) {
+	d.header.First = q.next
+	d.header.Time = time.Now().UnixNano()
+	q.next += uint64(d.header.Count)
+	q.pending = append(q.pending, d)
+}
+
+// admit waits until raw more bytes may be held in memory and the queue takes records, and reserves the bytes. Whoever
+// comes while nothing is held is let in whatever its size.
+func (q *Queue) admit(ctx context.Context, raw int, count uint64) error {
+	for {
+		changed := q.room.wait()
+		q.in.Lock()
+		full := q.full
+		switch {
+		case q.closing:
+			q.in.Unlock()
+			return ErrClosed
+		case q.next+count >= maxSequence:
+			q.in.Unlock()
+			return fmt.Errorf("append: sequence %d is the end of the numbers; export what is queued and start a new data directory", q.next)
+		case full && q.opt.WhenFull == DropNewest:
+			q.in.Unlock()
+			q.dropNewest(count, raw)
+			return ErrDropped
+		case !(full && q.opt.WhenFull == Block) && (q.held == 0 || q.held+raw <= heldLimit):
+			q.held += raw
+			q.in.Unlock()
+			return nil
+		}
+		q.in.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// release gives back bytes that admit reserved. The caller holds q.in.
+func (q *Queue) release(raw int) {
+	q.held -= raw
+	q.room.wake()
+}
+
+func (q *Queue) lastAppended() uint64 {
+	q.in.Lock()
+	defer q.in.Unlock()
+	return q.next - 1
+}
+
+// WaitDurable returns when the record of that sequence is stored as the sync policy says, or when ctx ends.
+func (q *Queue) WaitDurable(ctx context.Context, sequence uint64) error {
+	for {
+		moved := q.moved.wait()
+		if q.stored.Load() >= sequence {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-q.done:
+			if q.stored.Load() >= sequence {
+				return nil
+			}
+			return ErrClosed
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+	"logmule/queue/vfs/faultfs"
+)
+
+// small is a queue whose limit is about 1 MiB.
+func small(when WhenFull) func(*Options) {
+	return func(o *Options) { o.MaxSize, o.WhenFull, o.Codec = 1<<20, when, segment.None }
+}
+
+// pour appends records of size bytes until the queue refuses or n are in; it returns how many were accepted.
+func (b *bench) pour(from, n, size int, patience time.Duration) int {
+	for i := range n {
+		ctx, cancel := context.WithTimeout(b.ctx, patience)
+		_, err := b.q.Append(ctx, []segment.Run{linesRun(fmt.Sprintf("%06d %s", from+i, noise(uint64(i), size)))})
+		cancel()
+		if err != nil && !errors.Is(err, ErrDropped) {
+			return i
+		}
+	}
+	return n
+}
+
+// TestFullBlocks: Append waits, nothing is lost, and it goes on when the output has caught up.
+func TestFullBlocks(t *testing.T) {
+	b := newBench(t, small(Block))
+	r := b.q.Reader("out", Oldest)
+	n := b.pour(0, 2000, 20000, 300*time.Millisecond)
+	if n == 2000 {
+		t.Fatal("the queue never filled")
+	}
+	if s := b.q.Status(); !s.Full || s.FullWhy == "" {
+		t.Fatalf("status: %+v", s)
+	}
+	done := make(chan int)
+	go func() { done <- b.pour(n, 20, 20000, 10*time.Second) }()
+	got, lost := b.take(r, n+20)
+	if m := <-done; m != 20 || lost != 0 {
+		t.Fatalf("%d of 20 accepted after room came back, %d lost", m, lost)
+	}
+	for i, p := range got {
+		if p[:6] != fmt.Sprintf("%06d", i) {
+			t.Fatalf("record %d is %.20q", i, p)
+		}
+	}
+	waitFor(t, "no longer full", func() bool { return !b.q.Status().Full })
+}
+
+// TestFullDropsOldest: the newest records are kept, and what is missing is what the counters and the ledger say.
+func TestFullDropsOldest(t *testing.T) {
+	b := newBench(t, small(DropOldest))
+	r := b.q.Reader("out", Oldest)
+	const n = 200
+	if m := b.pour(0, n, 20000, 10*time.Second); m != n {
+		t.Fatalf("only %d of %d accepted", m, n)
+	}
+	if err := b.q.Sync(b.ctx); err != nil {
+		t.Fatal(err)
+	}
+	dropped := b.q.Status().DroppedOldest
+	if dropped == 0 {
+		t.Fatal("nothing dropped")
+	}
+	got, lost := b.take(r, n-int(dropped))
+	if lost != dropped || got[len(got)-1][:6] != fmt.Sprintf("%06d", n-1) {
+		t.Fatalf("dropped %d, the reader missed %d, last record %.10q", dropped, lost, got[len(got)-1])
+	}
+	var written uint64
+	for _, loss := range b.ledger() {
+		written += loss.Count
+	}
+	if written != dropped {
+		t.Errorf("ledger has %d records, dropped %d", written, dropped)
+	}
+}
+
+// TestFullDropsNewest: the oldest records are kept, refused ones are counted and written down.
+func TestFullDropsNewest(t *testing.T) {
+	b := newBench(t, small(DropNewest))
+	r := b.q.Reader("out", Oldest)
+	const n = 200
+	for i := range n {
+		_, err := b.q.Append(b.ctx, []segment.Run{linesRun(fmt.Sprintf("%06d %s", i, noise(uint64(i), 20000)))})
+		if err != nil && !errors.Is(err, ErrDropped) {
+			t.Fatal(err)
+		}
+		// The queue finds out that it is full when it writes.
+		waitFor(t, "written or full", func() bool { s := b.q.Status(); return s.Full || s.Held == 0 })
+	}
+	dropped := b.q.Status().DroppedNewest
+	if dropped == 0 {
+		t.Fatal("nothing dropped")
+	}
+	got, lost := b.take(r, n-int(dropped))
+	if lost != 0 {
+		t.Errorf("%d records lost", lost)
+	}
+	for i, p := range got[:20] {
+		if p[:6] != fmt.Sprintf("%06d", i) {
+			t.Fatalf("record %d is %.20q", i, p)
+		}
+	}
+	waitFor(t, "drops in the ledger", func() bool {
+		var written uint64
+		for _, loss := range b.ledger() {
+			written += loss.Count
+		}
+		return written == dropped
+	})
+}
+
+// TestDiskFull: the file system itself has no room: no error ends anything, the reserve keeps checkpoints going, and
+// the queue goes on by itself when there is room again.
+func TestDiskFull(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.Codec = segment.None })
+	r := b.q.Reader("out", Oldest)
+	b.fill(10, 10000)
+	b.fsys.SetFree(200 << 10)
+	n := b.pour(10, 2000, 10000, 200*time.Millisecond)
+	if n == 2000 {
+		t.Fatal("the disk never filled")
+	}
+	b.fsys.SetFree(0)
+	b.take(r, 5)
+	if err := r.Checkpoint(b.ctx); err != nil {
+		t.Fatalf("checkpoint on a full disk: %v", err)
+	}
+	b.fsys.SetFree(1 << 30)
+	got, lost := b.take(r, 10+n-5)
+	if lost != 0 || got[len(got)-1][:6] != fmt.Sprintf("%06d", 9+n) {
+		t.Fatalf("lost %d, last %.10q, want %06d", lost, got[len(got)-1], 9+n)
+	}
+}
+
+// TestFaultyDisk: one error at each operation in turn: nothing acknowledged is lost, nothing hangs, and at worst the
+// start has to be repeated.
+func TestFaultyDisk(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT} {
+		for n := 1; !t.Failed(); n++ {
+			fsys, store, m := faultfs.New(), checkpoint.NewMemory(), newModel()
+			opt := options(fsys, store)
+			fsys.FailAt(n, errno)
+			if q, err := Open(opt); err != nil {
+				m.life(t, opt, func() bool { return false })
+			} else {
+				m.run(t, q, func() bool { return false })
+			}
+			if fsys.Ops() < n {
+				break // the error never came
+			}
+			m.judge(t, opt)
+			if t.Failed() {
+				t.Logf("%v at operation %d: %v", errno, n, fsys.Trace()[n-1])
+			}
+		}
+	}
+}

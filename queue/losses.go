@@ -1,0 +1,117 @@
+package queue
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"logmule/checkpoint"
+	"logmule/queue/vfs"
+	"logmule/recovery"
+)
+
+// losses is the loss ledger of an open queue: what is lost is written down once, whoever finds it first.
+type losses struct {
+	mu      sync.Mutex // guards everything below
+	ledger  *recovery.Ledger
+	known   []checkpoint.Range // sequences that the ledger has, sorted and disjoint
+	refused uint64             // drop_newest records that the ledger has
+}
+
+func (l *losses) open(fsys vfs.FS, dir string) error {
+	past, err := recovery.ReadLedger(fsys, dir)
+	if err != nil {
+		return fmt.Errorf("read loss ledger: %w", err)
+	}
+	for _, loss := range past {
+		l.learn(loss)
+	}
+	l.ledger, err = recovery.OpenLedger(fsys, dir)
+	if err != nil {
+		return fmt.Errorf("open loss ledger: %w", err)
+	}
+	return nil
+}
+
+func (l *losses) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ledger.Close()
+}
+
+func (l *losses) learn(loss recovery.Loss) {
+	if loss.First == 0 || loss.Last < loss.First {
+		return
+	}
+	var p progress
+	p.done = l.known
+	p.insert(checkpoint.Range{First: loss.First, Last: loss.Last})
+	l.known = p.done
+}
+
+// covers says whether the ledger has all of r.
+func (l *losses) covers(r checkpoint.Range) bool {
+	return slices.ContainsFunc(l.known, func(k checkpoint.Range) bool { return k.First <= r.First && r.Last <= k.Last })
+}
+
+func lossOf(first, last, count uint64, cause, acknowledged string) recovery.Loss {
+	return recovery.Loss{Time: time.Now(), First: first, Last: last, Count: count, Cause: cause, Acknowledged: acknowledged}
+}
+
+// noteLoss writes a loss into the ledger. A ledger that cannot be written is logged with the loss itself, so that it is
+// on record somewhere.
+func (q *Queue) noteLoss(loss recovery.Loss) {
+	q.losses.mu.Lock()
+	defer q.losses.mu.Unlock()
+	q.noteLossLocked(loss)
+}
+
+func (q *Queue) noteLossLocked(loss recovery.Loss) {
+	err := q.losses.ledger.Add(loss)
+	if isFull(err) {
+		q.spendReserve()
+		err = q.losses.ledger.Add(loss)
+	}
+	if err != nil {
+		q.opt.Log.Error("loss ledger not written", "error", err, "first", loss.First, "last", loss.Last, "count", loss.Count, "cause", loss.Cause)
+	}
+	q.losses.learn(loss)
+}
+
+// noteDamage quarantines bytes that a reader could not use and writes the loss down, unless that has been done.
+func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost checkpoint.Range, cause string, why error) {
+	q.losses.mu.Lock()
+	defer q.losses.mu.Unlock()
+	if q.losses.covers(lost) {
+		return
+	}
+	loss := lossOf(lost.First, lost.Last, lost.Last-lost.First+1, cause, "yes")
+	if q.opt.Sync.Mode == SyncNever {
+		loss.Acknowledged = "unknown"
+	}
+	loss.Segment, loss.Offset, loss.Length = f.name.String(), offset, length
+	if length > 0 {
+		name, err := recovery.Quarantine(q.opt.FS, q.opt.Dir, from, f.name.String(), offset, length)
+		if err != nil {
+			q.opt.Log.Error("damaged bytes not quarantined", "segment", f.path, "offset", offset, "error", err)
+		}
+		loss.Quarantine = name
+	}
+	q.counters.damaged.Add(loss.Count)
+	q.opt.Log.Error("records lost to damage; the rest goes on", "segment", f.path, "offset", offset, "length", length,
+		"first", lost.First, "last", lost.Last, "records", loss.Count, "cause", cause, "quarantine", loss.Quarantine, "error", why)
+	q.noteLossLocked(loss)
+}
+
+// flushDrops writes the records that drop_newest has refused since the last time into the ledger, as one line.
+func (q *Queue) flushDrops() {
+	total := q.counters.droppedNewest.Load()
+	q.losses.mu.Lock()
+	defer q.losses.mu.Unlock()
+	if n := total - q.losses.refused; n > 0 {
+		q.losses.refused = total
+		q.noteLossLocked(lossOf(0, 0, n, "drop_newest", "no"))
+	}
+}

@@ -1,0 +1,124 @@
+package queue
+
+import (
+	"io"
+	"log/slog"
+	"time"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+)
+
+// WhenFull says what Append does while the queue has no room.
+type WhenFull uint8
+
+const (
+	Block      WhenFull = iota // Append waits
+	DropOldest                 // the oldest segment is deleted, delivered or not
+	DropNewest                 // Append refuses with ErrDropped
+)
+
+func (w WhenFull) String() string {
+	switch w {
+	case DropOldest:
+		return "drop_oldest"
+	case DropNewest:
+		return "drop_newest"
+	default:
+		return "block"
+	}
+}
+
+// SyncMode says when written records count as stored.
+type SyncMode uint8
+
+const (
+	SyncAlways   SyncMode = iota // after an fdatasync, one for each group
+	SyncInterval                 // acknowledged when written, synced every Every; readers wait for the sync
+	SyncNever                    // when written; a power loss costs whatever the kernel had not written
+)
+
+// SyncPolicy is when an append is acknowledged and when the disk is synced.
+type SyncPolicy struct {
+	Mode  SyncMode
+	Every time.Duration // for SyncInterval
+}
+
+// Options are the settings of a queue. The zero value of every field but Dir works.
+type Options struct {
+	Dir         string        // data directory, made if it is missing
+	FS          vfs.FS        // nil: the operating system's
+	SegmentSize int64         // bytes of a sealed segment file; 0: 64 MiB
+	MaxSize     int64         // bytes of all segments together; 0: 10 GiB
+	MinFree     int64         // bytes of the file system left to others, at most a tenth of it; negative: none; 0: 256 MiB
+	WhenFull    WhenFull      // what Append does without room
+	Sync        SyncPolicy    // when a record counts as stored
+	Codec       segment.Codec // compression of new frames
+	KeepFor     time.Duration // how long delivered segments are kept, in running time
+	Holder      string        // names this process in the lock file
+	Log         *slog.Logger  // nil: silent
+
+	// OpenStore opens the checkpoint store; nil: checkpoint.Open on the operating system's file system.
+	OpenStore func(path string) (checkpoint.Store, []checkpoint.Problem, error)
+}
+
+const (
+	smallestSegment = 64 << 10
+
+	// heldLimit bounds the raw bytes of records that are accepted and not yet stored.
+	heldLimit = 8 << 20
+	// syncLimit is how much of that may wait for an interval sync before one is made early.
+	syncLimit = 4 << 20
+	// gatherLimit is the size below which a run is not worth a frame of its own: such runs are put together.
+	gatherLimit = 16 << 10
+	// markerAfter is how long the queue is idle before a marker frame makes the mark on disk exact.
+	markerAfter = 100 * time.Millisecond
+	// saveEvery spaces the saves of checkpoints, positionsEvery that of positions frames.
+	saveEvery      = 100 * time.Millisecond
+	positionsEvery = time.Second
+	// roomEvery is how often a full queue looks for room.
+	roomEvery = 100 * time.Millisecond
+	// faultDelay and faultDelayMax space the attempts to write after the disk has refused.
+	faultDelay    = 100 * time.Millisecond
+	faultDelayMax = 5 * time.Second
+)
+
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.OS()
+	}
+	if o.SegmentSize == 0 {
+		o.SegmentSize = 64 << 20
+	}
+	if o.MaxSize == 0 {
+		o.MaxSize = 10 << 30
+	}
+	switch {
+	case o.MinFree == 0:
+		o.MinFree = 256 << 20
+	case o.MinFree < 0:
+		o.MinFree = 0
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.OpenStore == nil {
+		o.OpenStore = func(path string) (checkpoint.Store, []checkpoint.Problem, error) {
+			return checkpoint.Open(path)
+		}
+	}
+	return o
+}
+
+// fit bounds sizes by the file system that holds the queue: a segment is at most a sixteenth of the queue's limit and
+// of the file system, so that dropping or trimming one is never a large step, and MinFree at most a tenth of it.
+func (o Options) fit(space vfs.Space) Options {
+	o.SegmentSize = min(o.SegmentSize, o.MaxSize/16)
+	if space.Total > 0 {
+		o.SegmentSize = min(o.SegmentSize, space.Total/16)
+		o.MinFree = min(o.MinFree, space.Total/10)
+	}
+	o.SegmentSize = max(o.SegmentSize, smallestSegment)
+	return o
+}

@@ -1,0 +1,142 @@
+package queue
+
+import (
+	"slices"
+	"sync"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+)
+
+// progress is what an output has done: a floor, the ranges done above it, and the frames that are read and not wholly
+// done, so that the floor can be turned into a place in a file. The output's goroutine and the keeper share it.
+type progress struct {
+	mu sync.Mutex // guards everything below
+
+	stream uint32
+	floor  uint64 // every sequence below is done
+	done   []checkpoint.Range
+	state  []byte
+	frames []place // in order; the first one that matters holds floor, or begins after it
+
+	version uint64 // raised by every change
+	saved   uint64 // the version that is durable
+	durable uint64 // the floor that is durable
+	lost    uint64 // records that never came
+}
+
+// place is where a frame stands.
+type place struct {
+	first, last uint64
+	in          segment.Name
+	offset      int64
+	time        int64
+}
+
+// reading notes a frame that the output has been given.
+func (p *progress) reading(at place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.frames = append(p.frames, at)
+}
+
+// mark notes that first to last are done.
+func (p *progress) mark(first, last uint64, state []byte, setState bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if setState {
+		p.state = append([]byte(nil), state...)
+		p.version++
+	}
+	if last < p.floor || last < first {
+		return
+	}
+	p.version++
+	if first <= p.floor {
+		p.floor = last + 1
+	} else {
+		p.insert(checkpoint.Range{First: first, Last: last})
+	}
+	n := 0
+	for n < len(p.done) && p.done[n].First <= p.floor {
+		p.floor = max(p.floor, p.done[n].Last+1)
+		n++
+	}
+	p.done = slices.Delete(p.done, 0, n)
+	n = 0
+	for n < len(p.frames) && p.frames[n].last < p.floor {
+		n++
+	}
+	p.frames = slices.Delete(p.frames, 0, n)
+}
+
+// insert adds a range above the floor, joined with its neighbours.
+func (p *progress) insert(r checkpoint.Range) {
+	i, _ := slices.BinarySearchFunc(p.done, r.First, func(d checkpoint.Range, first uint64) int {
+		if d.Last+1 < first {
+			return -1
+		}
+		return 1
+	})
+	j := i
+	for j < len(p.done) && p.done[j].First <= r.Last+1 {
+		r.First, r.Last = min(r.First, p.done[j].First), max(r.Last, p.done[j].Last)
+		j++
+	}
+	p.done = slices.Replace(p.done, i, j, r)
+}
+
+// within returns the parts of [first, last] that are done.
+func (p *progress) within(first, last uint64) []checkpoint.Range {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var found []checkpoint.Range
+	if first < p.floor {
+		found = append(found, checkpoint.Range{First: first, Last: min(last, p.floor-1)})
+	}
+	for _, d := range p.done {
+		if d.Last >= first && d.First <= last {
+			found = append(found, checkpoint.Range{First: max(first, d.First), Last: min(last, d.Last)})
+		}
+	}
+	return found
+}
+
+// position is the checkpoint as of now, and its version.
+func (p *progress) position(epoch segment.Epoch) (checkpoint.Position, uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pos := checkpoint.Position{Stream: p.stream, Floor: p.floor, Epoch: epoch, State: p.state}
+	if len(p.frames) > 0 {
+		pos.Segment, pos.Offset = p.frames[0].in, p.frames[0].offset
+	}
+	pos.Done = append(pos.Done, p.done[:min(len(p.done), checkpoint.MaxDone)]...)
+	return pos, p.version
+}
+
+// rewind forgets what has been read and not done, and returns the floor.
+func (p *progress) rewind() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.frames = p.frames[:0]
+	return p.floor
+}
+
+// stored books that a version is durable in the checkpoint store.
+func (p *progress) stored(version, floor uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.saved, p.durable = max(p.saved, version), max(p.durable, floor)
+}
+
+func (p *progress) dirty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version != p.saved
+}
+
+func (p *progress) isSaved(version uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.saved >= version
+}

@@ -1,0 +1,223 @@
+// Package queue is a durable queue of records in a directory of segment files. Producers append runs of records;
+// readers, one for each output, take them in order with checkpointed positions. What it promises:
+//
+//   - a record is acknowledged only when it is stored as the sync policy says, and no reader sees it before
+//   - a sequence is given once, ever
+//   - a damaged byte costs the frame it stands in, is set aside, and its records are written into the loss ledger
+//   - no error of the disk and no full disk ends the queue: it waits, or drops as told, and goes on by itself
+//
+// It knows sequences, bytes, and opaque keys and values; what a record means is the business of others. The format is
+// package segment's, what happens at a start is package recovery's.
+//
+// Goroutines: the writer (writer.go) is the only one that writes segments; the keeper (keeper.go) saves checkpoints,
+// deletes what every output has done and writes down drops; and while a segment is being sealed there is one for that.
+// Close waits for all of them.
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+	"logmule/recovery"
+)
+
+// Queue is an open queue. All methods may be called from several goroutines.
+type Queue struct {
+	opt   Options
+	lock  io.Closer
+	store checkpoint.Store
+	id    segment.ID
+	epoch segment.Epoch
+	start recovery.Report
+
+	in        sync.Mutex // guards next, pending, held, closing, full*, fault
+	next      uint64     // the next sequence to give
+	pending   []*draft   // the group that gathers
+	held      int        // raw bytes of all records accepted and not stored
+	closing   bool
+	full      bool
+	fullSince time.Time
+	fullWhy   string
+	fault     string
+
+	mark   atomic.Uint64 // the durable mark
+	stored atomic.Uint64 // what WaitDurable goes by
+	files  files
+	ring   *ring
+
+	outputs  sync.Mutex // guards readers and detached
+	readers  map[string]*Reader
+	detached map[string]checkpoint.Position // outputs that are known and have no reader
+
+	losses       losses
+	positionsDue atomic.Bool       // the keeper asks the writer for a positions frame
+	written      map[string][]byte // output positions as last written into the log; the writer's own
+	empty        []*file           // segments without records that go once a new one is durable; the writer's own
+	reserved     atomic.Bool
+
+	moved  broadcast // the mark, or stored, has moved
+	room   broadcast // held has shrunk, or the queue is no longer full
+	saved  broadcast // checkpoints are durable
+	work   nudge     // for the writer: a group gathers
+	retry  nudge     // for the writer: space may have come back
+	keep   nudge     // for the keeper: something has changed
+	urgent nudge     // for the keeper: somebody waits
+
+	goroutines sync.WaitGroup
+	stop       chan struct{} // closed: the keeper ends
+	done       chan struct{} // closed: nothing moves any more
+	closeErr   error
+
+	counters counters
+}
+
+// Open locks the directory, recovers what is in it, and starts the queue. It fails only where nothing can be done: the
+// directory is in use (*vfs.LockedError), cannot be made, read or written. Damage never makes it fail.
+func Open(opt Options) (*Queue, error) {
+	opt = opt.withDefaults()
+	if err := opt.FS.MkdirAll(opt.Dir); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	lock, err := opt.FS.Lock(filepath.Join(opt.Dir, "LOCK"), opt.Holder)
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	q, err := open(opt)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	q.lock = lock
+	return q, nil
+}
+
+func open(opt Options) (*Queue, error) {
+	space, err := opt.FS.Space(opt.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("look for room in %s: %w", opt.Dir, err)
+	}
+	opt = opt.fit(space)
+	store, problems, err := opt.OpenStore(filepath.Join(opt.Dir, "checkpoints.db"))
+	if err != nil {
+		return nil, fmt.Errorf("open checkpoints: %w", err)
+	}
+	for _, p := range problems {
+		opt.Log.Warn("checkpoints were damaged; positions come from the log", "what", p.What, "moved_to", p.MovedTo)
+	}
+	state, err := recovery.Start(opt.FS, opt.Dir, store, recovery.Options{})
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	q := &Queue{
+		opt: opt, store: store, id: state.Queue, epoch: state.Epoch, start: state.Report,
+		next: state.Next, ring: newRing(),
+		readers: map[string]*Reader{}, detached: state.Outputs, written: map[string][]byte{},
+		work: newNudge(), retry: newNudge(), keep: newNudge(), urgent: newNudge(),
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	if q.detached == nil {
+		q.detached = map[string]checkpoint.Position{}
+	}
+	if err := q.losses.open(opt.FS, opt.Dir); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	for _, s := range state.Segments {
+		q.files.add(recoveredFile(q.segmentDir(), s))
+	}
+	for _, name := range state.Empty {
+		q.empty = append(q.empty, newFile(q.segmentDir(), name))
+	}
+	q.mark.Store(state.Next - 1)
+	q.stored.Store(state.Next - 1)
+	q.makeReserve()
+	w := &writer{q: q, durable: state.Next - 1, written: state.Next - 1, link: state.Previous, sources: state.Positions}
+	if w.sources == nil {
+		w.sources = map[string][]byte{}
+	}
+	if err := w.open(); err != nil && !isFull(err) {
+		return nil, errors.Join(err, q.losses.close(), store.Close())
+	}
+	q.goroutines.Go(w.run)
+	q.goroutines.Go(q.keepUp)
+	return q, nil
+}
+
+func (q *Queue) segmentDir() string { return filepath.Join(q.opt.Dir, "segments") }
+
+// ID and Epoch are two thirds of every record's identity; the sequence is the third.
+func (q *Queue) ID() segment.ID { return q.id }
+
+// Epoch is that of this start of the process.
+func (q *Queue) Epoch() segment.Epoch { return q.epoch }
+
+// Recovered is what the start found and did.
+func (q *Queue) Recovered() recovery.Report { return q.start }
+
+// publish moves the mark and gives back the memory of the records that it passed.
+func (q *Queue) publish(mark uint64, held int) {
+	q.mark.Store(mark)
+	q.stored.Store(mark)
+	q.moved.wake()
+	if held > 0 {
+		q.in.Lock()
+		q.release(held)
+		q.in.Unlock()
+	}
+}
+
+// deleteEmpty removes leftovers of earlier starts that hold no records. The active segment carries all they knew.
+func (q *Queue) deleteEmpty() {
+	for _, f := range q.empty {
+		q.removeFile(f)
+	}
+	q.empty = nil
+}
+
+// Close stores what was accepted, saves every position, seals the active segment and releases the directory. Readers
+// and waiters end with ErrClosed. Where the disk refuses, Close does not wait for it: the error says what was not
+// stored, and none of that had been acknowledged.
+func (q *Queue) Close() error {
+	q.in.Lock()
+	if q.closing {
+		q.in.Unlock()
+		<-q.done
+		return nil
+	}
+	q.closing = true
+	q.in.Unlock()
+	q.room.wake()
+	q.work.poke()
+	q.retry.poke()
+	close(q.stop)
+	q.goroutines.Wait()
+	close(q.done)
+	err := q.closeErr
+	q.moved.wake()
+	err = errors.Join(err, q.saveCheckpoints(), q.store.Close(), q.losses.close(), q.lock.Close())
+	if err != nil {
+		return fmt.Errorf("close queue in %s: %w", q.opt.Dir, err)
+	}
+	return nil
+}
+
+// Sync returns when everything appended before the call is stored, or with ctx.
+func (q *Queue) Sync(ctx context.Context) error { return q.WaitDurable(ctx, q.lastAppended()) }
+
+// sleep waits, and says false when the queue is closing.
+func (q *Queue) sleep(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-q.stop:
+		return false
+	}
+}

@@ -1,0 +1,382 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+)
+
+// StartAt is where an output that the queue has never seen begins.
+type StartAt uint8
+
+const (
+	Oldest StartAt = iota // the oldest retained record
+	Newest                // the next record to be appended
+)
+
+// Reader gives one output the records of the queue, in order, up to the durable mark, and keeps what the output has
+// done. Next, TryNext and Rewind belong to one goroutine; the other methods may be called from any.
+type Reader struct {
+	q    *Queue
+	name string
+	progress
+
+	next   uint64 // the next sequence to read
+	hint   place  // where next may be found, from the checkpoint; used once
+	in     *file  // the segment being read from disk
+	handle vfs.File
+	scan   *segment.Scanner
+	end    int64 // how far scan goes
+	at     int64 // the end of the last good frame
+	bad    []segment.Part
+	retry  bool // the segment was opened again because of damage; the next damage counts
+}
+
+// Reader attaches an output. Where it stood is known from its checkpoint; start is for an output never seen before, or
+// whose checkpoint is lost. An output has one reader at a time.
+func (q *Queue) Reader(output string, start StartAt) *Reader {
+	r := &Reader{q: q, name: output}
+	q.outputs.Lock()
+	defer q.outputs.Unlock()
+	if pos, known := q.detached[output]; known {
+		delete(q.detached, output)
+		r.stream, r.floor, r.done, r.state = pos.Stream, pos.Floor, pos.Done, pos.State
+		r.hint = place{first: pos.Floor, in: pos.Segment, offset: pos.Offset}
+		r.durable = pos.Floor
+	} else {
+		r.floor = q.files.first()
+		if start == Newest {
+			r.floor = q.mark.Load() + 1
+		}
+		r.version = 1 // saved at once: from now on the queue holds records for this output
+	}
+	r.next = r.floor
+	q.readers[output] = r
+	q.keep.poke()
+	return r
+}
+
+// Close detaches the output. Its position is kept, and with it the records it has not done.
+func (r *Reader) Close() {
+	r.closeFile()
+	pos, _ := r.position(r.q.epoch)
+	r.q.outputs.Lock()
+	defer r.q.outputs.Unlock()
+	if r.q.readers[r.name] == r {
+		delete(r.q.readers, r.name)
+		r.q.detached[r.name] = pos
+	}
+}
+
+// Next waits for the next frame of records and puts it into f, which is the caller's to reuse. lost names sequences
+// before it that will never come, because they were dropped or destroyed; they count as done, and the loss ledger says
+// why. A frame may hold records that are done already: see Within. It ends with ctx, with ErrClosed, or with an
+// error of the file system that may pass, after which it may be called again.
+func (r *Reader) Next(ctx context.Context, f *segment.Frame) (lost checkpoint.Range, err error) {
+	for {
+		moved := r.q.moved.wait()
+		ok, gone, err := r.TryNext(f)
+		if gone.Last != 0 {
+			if lost.Last == 0 {
+				lost.First = gone.First
+			}
+			lost.Last = gone.Last
+		}
+		if ok || err != nil {
+			return lost, err
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return lost, context.Cause(ctx)
+		case <-r.q.done:
+			return lost, ErrClosed
+		}
+	}
+}
+
+// TryNext is Next without the waiting: ok is false when no durable record is left to read.
+func (r *Reader) TryNext(f *segment.Frame) (ok bool, lost checkpoint.Range, err error) {
+	for r.next <= r.q.mark.Load() {
+		r.q.ring.at(r.next)
+		if in := r.q.ring.read(r.next, f); in != nil {
+			r.took(f, in)
+			return true, lost, nil
+		}
+		gone, found, err := r.readDisk(f)
+		if gone.Last != 0 {
+			if lost.Last == 0 {
+				lost.First = gone.First
+			}
+			lost.Last = gone.Last
+			r.lose(gone)
+		}
+		if err != nil || found {
+			return found, lost, err
+		}
+	}
+	r.q.ring.at(r.next)
+	return false, lost, nil
+}
+
+// took books a frame that the caller is given.
+func (r *Reader) took(f *segment.Frame, in *file) {
+	r.reading(place{first: f.First, last: f.Last(), in: in.name, offset: f.Offset, time: f.Time})
+	r.next = f.Last() + 1
+}
+
+// lose skips sequences that will never come.
+func (r *Reader) lose(gone checkpoint.Range) {
+	r.progress.mu.Lock()
+	r.lost += gone.Last - gone.First + 1
+	r.progress.mu.Unlock()
+	r.mark(gone.First, gone.Last, nil, false)
+	r.next = gone.Last + 1
+	r.q.keep.poke()
+}
+
+// readDisk reads on in the segment that holds next. It either finds the frame, or reports what is lost, or (both
+// empty) has moved on to another segment.
+func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, err error) {
+	if r.in == nil || r.next > r.in.last.Load() || r.next < r.in.name.First || !r.q.files.holds(r.in) {
+		lost, err = r.openFile()
+		if err != nil || lost.Last != 0 || r.in == nil {
+			return lost, false, err
+		}
+	}
+	if end := r.in.end.Load(); r.scan == nil || (end > r.end && !r.in.sealed.Load()) || r.at > r.end {
+		r.rescan(end)
+	}
+	for {
+		part, err := r.scan.Next()
+		if errors.Is(err, io.EOF) {
+			return r.endOfFile()
+		}
+		if err != nil {
+			return lost, false, fmt.Errorf("read %s: %w", r.in.path, err)
+		}
+		if part.Bad {
+			if again := r.damaged(part); again {
+				return lost, false, nil
+			}
+			continue
+		}
+		r.at = part.Offset + part.Size
+		h := part.Header
+		if h.Type != segment.Data || h.Last() < r.next {
+			r.bad = r.bad[:0]
+			continue
+		}
+		if h.First > r.in.last.Load() {
+			return r.endOfFile() // superseded: written again in the next segment after a failed sync
+		}
+		if h.First > r.next {
+			lost = checkpoint.Range{First: r.next, Last: h.First - 1}
+			r.writeOff(lost)
+			r.scan = nil // the frame is read again once the loss is booked
+			r.at = part.Offset
+			return lost, false, nil
+		}
+		if err := f.Decode(h, part.Offset, part.Payload); err != nil {
+			part.Bad, part.Err = true, err
+			r.bad = append(r.bad, part)
+			continue
+		}
+		r.bad, r.retry = r.bad[:0], false
+		r.took(f, r.in)
+		return lost, true, nil
+	}
+}
+
+// openFile opens the segment that holds next; lost is what lies between next and the oldest record that is left.
+func (r *Reader) openFile() (lost checkpoint.Range, err error) {
+	r.closeFile()
+	in := r.q.files.find(r.next)
+	if in == nil {
+		return lost, nil
+	}
+	if in.name.First > r.next {
+		return checkpoint.Range{First: r.next, Last: in.name.First - 1}, nil
+	}
+	handle, err := r.q.opt.FS.Open(in.path)
+	if err != nil {
+		if !r.q.files.holds(in) {
+			return lost, nil // dropped meanwhile: the next look finds the next one
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return lost, fmt.Errorf("open segment: %w", err) // too many open files, say: the records are still there
+		}
+		lost = checkpoint.Range{First: r.next, Last: in.last.Load()}
+		r.q.noteDamage(in, nil, 0, 0, lost, "missing segment", err)
+		return lost, nil
+	}
+	r.in, r.handle = in, handle
+	r.at = r.startOffset()
+	return lost, nil
+}
+
+// startOffset is where in the opened segment the search for next begins: the checkpoint's hint if it is good, else
+// what the index of a sealed segment says, else the first frame.
+func (r *Reader) startOffset() int64 {
+	hint := r.hint
+	r.hint = place{}
+	if hint.in == r.in.name && hint.offset >= segment.HeaderSize && hint.offset < r.in.end.Load() {
+		var b [segment.FrameHeaderSize]byte
+		if _, err := r.handle.ReadAt(b[:], hint.offset); err == nil {
+			h, err := segment.DecodeFrameHeader(b[:], r.in.name.Salt, hint.offset)
+			if err == nil && h.First <= r.next {
+				return hint.offset
+			}
+		}
+	}
+	size, err := r.handle.Size()
+	if err != nil || !r.in.sealed.Load() {
+		return segment.HeaderSize
+	}
+	trailer, err := segment.ReadTrailer(r.handle, size)
+	if err != nil || trailer.Header.Salt != r.in.name.Salt {
+		if r.in.end.Load() == 0 {
+			r.in.end.Store(size)
+		}
+		return segment.HeaderSize
+	}
+	r.in.end.CompareAndSwap(0, trailer.DataEnd)
+	index, err := segment.ReadIndex(r.handle, trailer)
+	if err != nil {
+		return segment.HeaderSize
+	}
+	return max(index.Seek(r.next), segment.HeaderSize)
+}
+
+func (r *Reader) rescan(end int64) {
+	r.end = end
+	r.scan = segment.NewScanner(r.handle, r.in.name.Salt, r.at, end)
+}
+
+func (r *Reader) closeFile() {
+	if r.handle != nil {
+		if err := r.handle.Close(); err != nil {
+			r.q.opt.Log.Warn("close segment", "segment", r.in.path, "error", err)
+		}
+	}
+	r.in, r.handle, r.scan, r.retry = nil, nil, nil, false
+	r.bad = r.bad[:0]
+}
+
+// endOfFile is reached without having found next. What the segment should still hold is lost; if it should hold
+// nothing more, or has grown meanwhile, the next look finds the rest.
+func (r *Reader) endOfFile() (lost checkpoint.Range, found bool, err error) {
+	if end := r.in.end.Load(); end > r.end {
+		r.rescan(end)
+		return lost, false, nil
+	}
+	if last := r.in.last.Load(); r.next <= last {
+		lost = checkpoint.Range{First: r.next, Last: last}
+		r.writeOff(lost)
+	}
+	r.closeFile()
+	return lost, false, nil
+}
+
+// damaged notes a bad range. The first one makes the reader open the segment again, since it may have been healed and
+// replaced while it was read.
+func (r *Reader) damaged(part segment.Part) (again bool) {
+	if !r.retry {
+		at := r.at
+		in := r.in
+		r.closeFile()
+		handle, err := r.q.opt.FS.Open(in.path)
+		if err == nil {
+			r.in, r.handle, r.at, r.retry = in, handle, at, true
+			r.rescan(in.end.Load())
+		}
+		return true
+	}
+	part.Payload = nil
+	r.bad = append(r.bad, part)
+	return false
+}
+
+// writeOff quarantines the bad ranges in front of a loss and writes the loss into the ledger, unless a recovery, or
+// another output, has done so already.
+func (r *Reader) writeOff(lost checkpoint.Range) {
+	if len(r.bad) == 0 {
+		r.q.noteDamage(r.in, nil, r.at, 0, lost, "missing", nil)
+		return
+	}
+	first, last := r.bad[0], r.bad[len(r.bad)-1]
+	cause := "checksum"
+	if first.Zero {
+		cause = "zeroed"
+	}
+	if first.Err != nil {
+		cause = "unreadable"
+	}
+	r.q.noteDamage(r.in, r.handle, first.Offset, last.Offset+last.Size-first.Offset, lost, cause, first.Err)
+	r.bad = r.bad[:0]
+}
+
+// Done notes that the records first to last are delivered, dead-lettered or filtered out, in any order. state is the
+// output's own, at most checkpoint.MaxState bytes, kept with the position; nil leaves it as it is.
+func (r *Reader) Done(first, last uint64, state []byte) {
+	r.mark(first, last, state, state != nil)
+	r.q.keep.poke()
+}
+
+// Within returns the parts of [first, last] that are done, in order: after a restart or Rewind a frame may hold some.
+func (r *Reader) Within(first, last uint64) []checkpoint.Range { return r.within(first, last) }
+
+// State is the output's own state, as last given to Done or as found in its checkpoint.
+func (r *Reader) State() []byte {
+	r.progress.mu.Lock()
+	defer r.progress.mu.Unlock()
+	return append([]byte(nil), r.state...)
+}
+
+// SetState replaces the output's own state without any record being done.
+func (r *Reader) SetState(state []byte) {
+	r.mark(1, 0, state, true)
+	r.q.keep.poke()
+}
+
+// Checkpoint waits until everything that is Done by now is durable.
+func (r *Reader) Checkpoint(ctx context.Context) error {
+	_, version := r.position(r.q.epoch)
+	for {
+		saved := r.q.saved.wait()
+		if r.isSaved(version) {
+			return nil
+		}
+		r.q.urgent.poke()
+		select {
+		case <-saved:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-r.q.done:
+			return ErrClosed
+		}
+	}
+}
+
+// Rewind goes back to the oldest record that is not done: everything that was read and is not done comes again.
+func (r *Reader) Rewind() {
+	r.next = r.rewind()
+	r.closeFile()
+}
+
+// lag is the append time of the oldest record that was read and is not done; zero if nothing is known to wait.
+func (p *progress) lag() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.frames) == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, p.frames[0].time)
+}

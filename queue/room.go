@@ -1,0 +1,145 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"logmule/queue/segment"
+)
+
+// FullError says which limit leaves no room.
+type FullError struct{ Limit string }
+
+func (e *FullError) Error() string { return "queue is full: " + e.Limit }
+
+func isFull(err error) bool {
+	var full *FullError
+	return errors.As(err, &full) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// hasRoom checks the configured limits for size more bytes of segments, and for the trailer and parity of the active one.
+func (q *Queue) hasRoom(size int64) error {
+	size += segment.SealedSize(uint64(q.opt.SegmentSize), q.opt.SegmentSize) - q.opt.SegmentSize
+	if used := q.files.bytes(); used+size > q.opt.MaxSize {
+		return &FullError{fmt.Sprintf("segments take %d bytes and max_size is %d; outputs have to catch up, or raise max_size", used, q.opt.MaxSize)}
+	}
+	space, err := q.opt.FS.Space(q.opt.Dir)
+	if err != nil {
+		return fmt.Errorf("look for room in %s: %w", q.opt.Dir, err)
+	}
+	if space.Free-size < q.opt.MinFree {
+		return &FullError{fmt.Sprintf("the file system of %s has %d bytes left and min_free keeps %d; free some space there", q.opt.Dir, space.Free, q.opt.MinFree)}
+	}
+	return nil
+}
+
+// setFull moves the queue in and out of its full state; err says why it is full, nil that it is not.
+func (q *Queue) setFull(err error) {
+	q.in.Lock()
+	was := q.full
+	q.full = err != nil
+	if err != nil && !was {
+		q.fullSince, q.fullWhy = time.Now(), err.Error()
+	}
+	q.in.Unlock()
+	if err != nil && !was {
+		q.opt.Log.Warn("queue is full", "when_full", q.opt.WhenFull.String(), "reason", err)
+	}
+	if err == nil && was {
+		q.opt.Log.Info("queue has room again")
+		q.room.wake()
+		q.keep.poke()
+	}
+}
+
+// setFault notes that the disk refuses to take data, nil that it does again.
+func (q *Queue) setFault(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	q.in.Lock()
+	was := q.fault
+	q.fault = text
+	q.in.Unlock()
+	switch {
+	case text != "" && text != was:
+		q.opt.Log.Error("disk refuses data; nothing is acknowledged until a new segment takes it", "error", err)
+	case text == "" && was != "":
+		q.opt.Log.Info("disk takes data again")
+	}
+}
+
+// dropFile deletes the oldest segment to make room. What some output had not finished is lost to it, and written down
+// before the file goes.
+func (q *Queue) dropFile(f *file) {
+	first := max(f.name.First, q.lowestFloor())
+	if last := f.last.Load(); last >= first {
+		n := last - first + 1
+		q.counters.droppedOldest.Add(n)
+		loss := lossOf(first, last, n, "drop_oldest", "yes")
+		loss.Segment = f.name.String()
+		loss.Outputs = q.outputsBehind(last)
+		q.noteLoss(loss)
+	}
+	q.removeFile(f)
+}
+
+func (q *Queue) removeFile(f *file) {
+	q.files.remove(f)
+	if err := q.opt.FS.Remove(f.path); err != nil {
+		q.opt.Log.Warn("delete segment", "segment", f.path, "error", err)
+	}
+}
+
+// dropNewest counts refused records; the keeper writes them to the ledger.
+func (q *Queue) dropNewest(count uint64, raw int) {
+	q.counters.droppedNewest.Add(count)
+	q.counters.droppedBytes.Add(uint64(raw))
+	q.keep.poke()
+}
+
+// The reserve is a file of real blocks that is given up when the disk is full, so that a trailer, a checkpoint or a
+// line of the loss ledger can still be written.
+
+func (q *Queue) reserveName() string { return filepath.Join(q.opt.Dir, "reserve") }
+
+func (q *Queue) reserveSize() int64 {
+	size := q.opt.SegmentSize
+	return segment.SealedSize(uint64(size), size) - size + 128<<10
+}
+
+// makeReserve sets the reserve aside if it is not there and the disk has room for it beyond MinFree.
+func (q *Queue) makeReserve() {
+	if q.reserved.Load() {
+		return
+	}
+	if _, err := q.opt.FS.Stat(q.reserveName()); err == nil {
+		q.reserved.Store(true)
+		return
+	}
+	if q.hasRoom(q.reserveSize()) != nil {
+		return
+	}
+	f, err := q.opt.FS.Create(q.reserveName())
+	if err != nil {
+		return
+	}
+	err = f.Allocate(0, q.reserveSize())
+	if errors.Join(err, f.Close()) != nil {
+		q.spendReserve()
+		return
+	}
+	q.reserved.Store(true)
+}
+
+// spendReserve gives the reserved blocks back to the file system.
+func (q *Queue) spendReserve() {
+	q.reserved.Store(false)
+	if err := q.opt.FS.Remove(q.reserveName()); err == nil {
+		q.opt.Log.Info("disk is full: the reserve is spent on trailers and checkpoints")
+	}
+}

@@ -1,0 +1,111 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+)
+
+const (
+	window    = 1 << 20 // bytes read at a time
+	blockSize = 4 << 10 // bytes read at a time where a window cannot be read
+)
+
+// unknown tells whether an error is an *UnknownFeatureError.
+func unknown(err error) bool {
+	var u *UnknownFeatureError
+	return errors.As(err, &u)
+}
+
+// readFull fills b from offset on. A file that ends before is io.ErrUnexpectedEOF.
+func readFull(f io.ReaderAt, b []byte, offset int64) (int, error) {
+	n, err := f.ReadAt(b, offset)
+	if n == len(b) {
+		return n, nil
+	}
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// readSparing fills b from offset on as far as the file goes, and returns how far. Where a read fails it goes on in steps
+// of one block; a block that cannot be read is zero in b and reported to bad. The only error is that of a closed file.
+func readSparing(f io.ReaderAt, b []byte, offset int64, bad func(from, to int64, err error)) (int, error) {
+	n, err := readFull(f, b, offset)
+	for n < len(b) {
+		if err == io.ErrUnexpectedEOF {
+			return n, nil
+		}
+		if errors.Is(err, fs.ErrClosed) {
+			return n, err
+		}
+		at := offset + int64(n)
+		step := b[n:min(len(b), n+blockSize-int(at%blockSize))]
+		var got int
+		got, err = readFull(f, step, at)
+		if err != nil && err != io.ErrUnexpectedEOF && !errors.Is(err, fs.ErrClosed) {
+			clear(step)
+			bad(at, at+int64(len(step)), err)
+			got = len(step)
+		}
+		n += got
+	}
+	return n, nil
+}
+
+// BadStripes re-reads header and frames of a sealed segment and returns the stripes that cannot be read or whose checksum
+// is not that of the index, in order. t and x are what ReadTrailer and ReadIndex returned for this file.
+func BadStripes(f io.ReaderAt, t Trailer, x Index) ([]int, error) {
+	sums := make([]uint32, len(x.Stripes))
+	for i, s := range x.Stripes {
+		sums[i] = s.Sum
+	}
+	bad, err := badPieces(f, 0, t.DataEnd, int64(t.Stripe), sums)
+	if err != nil {
+		return nil, fmt.Errorf("check stripes of segment %s: %w", t.Header.Name(), err)
+	}
+	return bad, nil
+}
+
+// BadParity is BadStripes for the parity blocks: it returns the groups that cannot heal a stripe.
+func BadParity(f io.ReaderAt, t Trailer, x Index) ([]int, error) {
+	bad, err := badPieces(f, t.Parity, t.IndexB, layOut(t.Header.Size, t.DataEnd).block, x.Parity)
+	if err != nil {
+		return nil, fmt.Errorf("check parity of segment %s: %w", t.Header.Name(), err)
+	}
+	return bad, nil
+}
+
+// badPieces cuts [from, to) into pieces of this size and compares each with its checksum.
+func badPieces(f io.ReaderAt, from, to, size int64, sums []uint32) ([]int, error) {
+	if count := (to - from + size - 1) / size; count != int64(len(sums)) {
+		return nil, fmt.Errorf("an index of %d for %d: it belongs to another segment: %w", len(sums), count, ErrMalformed)
+	}
+	b := make([]byte, min(to-from, max(1, window/size)*size))
+	lost := make([]bool, len(sums))
+	var bad []int
+	for at, i := from, 0; at < to; at += int64(len(b)) {
+		b = b[:min(int64(len(b)), to-at)]
+		n, err := readSparing(f, b, at, func(first, end int64, _ error) {
+			for k := (first - from) / size; k <= (end-1-from)/size; k++ {
+				lost[k] = true
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		clear(b[n:])
+		for piece := b; len(piece) > 0; i++ {
+			m := min(size, int64(len(piece)))
+			short := at+int64(n) < min(from+int64(i+1)*size, to)
+			if short || lost[i] || crc32.Checksum(piece[:m], crcTable) != sums[i] {
+				bad = append(bad, i)
+			}
+			piece = piece[m:]
+		}
+	}
+	return bad, nil
+}

@@ -1,0 +1,152 @@
+package queue
+
+import (
+	"path/filepath"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"logmule/queue/segment"
+	"logmule/recovery"
+)
+
+// file is one segment of the queue as its readers and the trim see it. Everything but the atomics is fixed.
+type file struct {
+	name segment.Name
+	path string
+
+	last   atomic.Uint64 // last durable sequence in it; name.First-1 while it has none
+	end    atomic.Int64  // end of the durable frames; 0: not read yet, the trailer knows
+	size   atomic.Int64  // bytes it takes on the disk
+	sealed atomic.Bool   // nothing more is written to it
+
+	delivered time.Time // when the keeper first found every record of it delivered; the keeper's own
+}
+
+func newFile(dir string, name segment.Name) *file {
+	f := &file{name: name, path: filepath.Join(dir, name.String())}
+	f.last.Store(name.First - 1)
+	return f
+}
+
+func recoveredFile(dir string, s recovery.Segment) *file {
+	f := newFile(dir, s.Name)
+	f.last.Store(s.Last)
+	f.end.Store(s.DataEnd)
+	f.size.Store(s.Size)
+	f.sealed.Store(true)
+	return f
+}
+
+// files is the list of segments in the order of their sequences. The writer adds at the end, the trim and drop_oldest
+// take away at the front, readers look.
+type files struct {
+	mu   sync.RWMutex // guards list; never held over a system call
+	list []*file
+}
+
+func (s *files) add(f *file) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, f)
+}
+
+func (s *files) remove(f *file) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, g := range s.list {
+		if g == f {
+			s.list = append(s.list[:i:i], s.list[i+1:]...)
+			return
+		}
+	}
+}
+
+// find returns the first file whose durable records reach sequence, nil if none does.
+func (s *files) find(sequence uint64) *file {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	i := sort.Search(len(s.list), func(i int) bool { return s.list[i].last.Load() >= sequence })
+	if i == len(s.list) {
+		return nil
+	}
+	return s.list[i]
+}
+
+// holds says whether f still belongs to the queue.
+func (s *files) holds(f *file) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	i := sort.Search(len(s.list), func(i int) bool { return s.list[i].name.First >= f.name.First })
+	for ; i < len(s.list) && s.list[i].name.First == f.name.First; i++ {
+		if s.list[i] == f {
+			return true
+		}
+	}
+	return false
+}
+
+// first is the oldest sequence that may still be read.
+func (s *files) first() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.list) == 0 {
+		return 1
+	}
+	return s.list[0].name.First
+}
+
+// oldestSealed is the file that drop_oldest would delete, nil when only the active one is left.
+func (s *files) oldestSealed() *file {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.list) > 0 && s.list[0].sealed.Load() {
+		return s.list[0]
+	}
+	return nil
+}
+
+func (s *files) snapshot() []*file {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return append([]*file(nil), s.list...)
+}
+
+// bytes is what all segments take on the disk.
+func (s *files) bytes() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var n int64
+	for _, f := range s.list {
+		n += f.size.Load()
+	}
+	return n
+}
+
+// bytesAfter is an estimate of the stored bytes from sequence on: whole segments, and the share of the one it lies in.
+func (s *files) bytesAfter(sequence uint64) int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var n int64
+	for i := len(s.list) - 1; i >= 0; i-- {
+		f := s.list[i]
+		last, size := f.last.Load(), f.end.Load()
+		if size == 0 {
+			size = f.size.Load()
+		}
+		if last < f.name.First {
+			continue
+		}
+		if last < sequence {
+			break
+		}
+		if sequence <= f.name.First {
+			n += size
+			continue
+		}
+		share := float64(last-sequence+1) / float64(last-f.name.First+1)
+		n += int64(share * float64(size))
+	}
+	return n
+}

@@ -1,0 +1,104 @@
+package queue
+
+import (
+	"sort"
+	"sync/atomic"
+	"time"
+)
+
+// counters count since the queue was opened.
+type counters struct {
+	records, rawBytes, storedBytes             atomic.Uint64
+	syncs, syncNanos, syncErrors               atomic.Uint64
+	saves, saveErrors, sealErrors              atomic.Uint64
+	droppedOldest, droppedNewest, droppedBytes atomic.Uint64
+	damaged, unstored                          atomic.Uint64
+}
+
+// Status is the state of a queue at one moment.
+type Status struct {
+	Dir      string
+	Mark     uint64 // the durable mark
+	Next     uint64 // the next sequence
+	First    uint64 // the oldest retained sequence
+	Segments int
+	Bytes    int64 // of all segments on the disk
+	MaxSize  int64
+	Held     int // raw bytes accepted and not yet stored
+
+	Full      bool
+	FullSince time.Time
+	FullWhy   string
+	WhenFull  WhenFull
+	Fault     string // why the disk refuses data, empty: it does not
+
+	Records, RawBytes, StoredBytes uint64 // written since the queue was opened
+	Syncs, SyncErrors              uint64
+	SyncTime                       time.Duration // spent in all syncs together
+	Saves, SaveErrors              uint64        // of checkpoints
+	SealErrors                     uint64
+	DroppedOldest, DroppedNewest   uint64 // records
+	Damaged                        uint64 // records lost to damage met while reading
+	LedgerRecords                  uint64 // records in the loss ledger, of all times
+
+	Outputs []OutputStatus // by name
+}
+
+// OutputStatus is how far one output is.
+type OutputStatus struct {
+	Name           string
+	Attached       bool   // false: known from its checkpoint, not in use now; its records are held
+	Floor          uint64 // every record below is done
+	BacklogRecords uint64
+	BacklogBytes   int64     // stored bytes, estimated
+	Oldest         time.Time // when the oldest record it was given and has not done was appended; zero: none
+	Lost           uint64    // records that never came, since the queue was opened
+}
+
+// Status gathers the state. It is cheap enough for a scrape a second.
+func (q *Queue) Status() Status {
+	c := &q.counters
+	s := Status{
+		Dir: q.opt.Dir, Mark: q.mark.Load(), First: q.files.first(), Bytes: q.files.bytes(), MaxSize: q.opt.MaxSize, WhenFull: q.opt.WhenFull,
+		Segments: len(q.files.snapshot()),
+		Records:  c.records.Load(), RawBytes: c.rawBytes.Load(), StoredBytes: c.storedBytes.Load(),
+		Syncs: c.syncs.Load(), SyncErrors: c.syncErrors.Load(), SyncTime: time.Duration(c.syncNanos.Load()),
+		Saves: c.saves.Load(), SaveErrors: c.saveErrors.Load(), SealErrors: c.sealErrors.Load(),
+		DroppedOldest: c.droppedOldest.Load(), DroppedNewest: c.droppedNewest.Load(), Damaged: c.damaged.Load(),
+	}
+	q.in.Lock()
+	s.Next, s.Held, s.Full, s.FullSince, s.FullWhy, s.Fault = q.next, q.held, q.full, q.fullSince, q.fullWhy, q.fault
+	q.in.Unlock()
+	q.losses.mu.Lock()
+	s.LedgerRecords, _ = q.losses.ledger.Total()
+	q.losses.mu.Unlock()
+	for _, r := range q.attached() {
+		r.progress.mu.Lock()
+		o := OutputStatus{Name: r.name, Attached: true, Floor: r.floor, Lost: r.progress.lost}
+		var done uint64
+		for _, d := range r.done {
+			done += d.Last - d.First + 1
+		}
+		r.progress.mu.Unlock()
+		o.Oldest = r.lag()
+		q.backlog(&o, s.Mark, done)
+		s.Outputs = append(s.Outputs, o)
+	}
+	q.outputs.Lock()
+	for name, p := range q.detached {
+		o := OutputStatus{Name: name, Floor: p.Floor}
+		q.backlog(&o, s.Mark, 0)
+		s.Outputs = append(s.Outputs, o)
+	}
+	q.outputs.Unlock()
+	sort.Slice(s.Outputs, func(i, j int) bool { return s.Outputs[i].Name < s.Outputs[j].Name })
+	return s
+}
+
+func (q *Queue) backlog(o *OutputStatus, mark, done uint64) {
+	if o.Floor > mark {
+		return
+	}
+	o.BacklogRecords = mark + 1 - o.Floor - done
+	o.BacklogBytes = q.files.bytesAfter(o.Floor)
+}

@@ -1,0 +1,345 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/pprof"
+	"time"
+
+	"logmule/queue/segment"
+)
+
+// writer is the one goroutine that writes segments. Its way is a loop: take the group that has gathered, write it with
+// one call, sync once, publish the mark; while the sync runs the next group gathers. Only it touches these fields.
+type writer struct {
+	q      *Queue
+	out    *segment.Writer // the active segment, nil before the first and after a poisoned one
+	active *file
+
+	todo     []*draft // taken, not written
+	unsynced []*draft // written, not durable
+	waiting  int      // raw bytes of unsynced
+	oldest   time.Time
+
+	written   uint64            // last sequence written
+	durable   uint64            // last sequence known to be on stable storage
+	marked    uint64            // mark that the newest frame in the file carries
+	link      segment.Link      // what the next segment's header says of this one
+	sources   map[string][]byte // source positions that are durable
+	allocated int64             // bytes of the active file that have blocks
+	fresh     bool              // the active segment holds no records
+	touched   time.Time         // when a frame was last written
+
+	heads   []segment.FrameHeader // scratch of place
+	bufs    [][]byte
+	sealing *sealing      // of the previous segment; nil before the first
+	delay   time.Duration // the next pause after a fault
+	hurry   bool          // the queue is closing: sync at once
+}
+
+// lastAttempts is how many new segments a closing queue tries for what is left, before it gives up on the disk.
+const lastAttempts = 3
+
+// run ends when the queue is closing and everything taken is durable, or cannot become so.
+func (w *writer) run() {
+	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("queue", "writer")))
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for last := 0; ; {
+		closing := w.take()
+		err := w.advance()
+		switch {
+		case err != nil && closing:
+			if last++; isFull(err) || last == lastAttempts {
+				w.abandon(err)
+				return
+			}
+			continue
+		case err != nil:
+			w.pause(err, timer)
+			continue
+		case closing && len(w.unsynced) > 0:
+			w.hurry = true // the interval sync does not wait for its time
+			continue
+		case closing:
+			w.finish()
+			return
+		case len(w.todo) > 0:
+			continue
+		}
+		timer.Reset(w.idleFor())
+		select {
+		case <-w.q.work:
+		case <-timer.C:
+			w.idle()
+		}
+	}
+}
+
+// take moves the gathered group to todo and says whether the queue is closing. Nothing gathers after that.
+func (w *writer) take() bool {
+	w.q.in.Lock()
+	defer w.q.in.Unlock()
+	if len(w.todo) == 0 {
+		w.todo, w.q.pending = w.q.pending, w.todo[:0]
+	} else {
+		w.todo = append(w.todo, w.q.pending...)
+		w.q.pending = w.q.pending[:0]
+	}
+	return w.q.closing
+}
+
+// advance writes what is to do, and syncs as the policy says.
+func (w *writer) advance() error {
+	if w.out == nil {
+		if err := w.open(); err != nil {
+			return err
+		}
+	}
+	due := false
+	if w.q.positionsDue.Swap(false) {
+		if err := w.writePositions(false); err != nil {
+			w.q.positionsDue.Store(true)
+			return err
+		}
+		due = w.q.opt.Sync.Mode != SyncNever
+	}
+	for len(w.todo) > 0 {
+		n, err := w.place()
+		if err == nil && n == 0 {
+			err = w.roll()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	w.q.setFull(nil)
+	if due || len(w.unsynced) > 0 && w.syncDue() {
+		return w.sync()
+	}
+	return nil
+}
+
+func (w *writer) syncDue() bool {
+	switch w.q.opt.Sync.Mode {
+	case SyncInterval:
+		return w.hurry || w.waiting >= syncLimit || time.Since(w.oldest) >= w.q.opt.Sync.Every
+	case SyncNever:
+		return false
+	default:
+		return true
+	}
+}
+
+// place writes as many frames as the active segment and the disk have room for, with one call.
+func (w *writer) place() (int, error) {
+	end, room := w.out.End(), w.out.Room()
+	w.heads, w.bufs = w.heads[:0], w.bufs[:0]
+	for _, d := range w.todo {
+		d.finish(w.q.opt.Codec)
+		size := int64(len(d.buf))
+		if size > room {
+			break
+		}
+		if err := w.allocate(end + size); err != nil {
+			if len(w.bufs) == 0 {
+				return 0, err
+			}
+			break
+		}
+		d.header.Mark = w.durable
+		d.header.Put(d.buf, w.out.Header().Salt, end)
+		w.heads = append(w.heads, d.header)
+		w.bufs = append(w.bufs, d.buf)
+		end += size
+		room -= size
+		if w.fresh {
+			break // room is unlimited for the first frame alone
+		}
+	}
+	n := len(w.bufs)
+	if n == 0 {
+		return 0, nil
+	}
+	start := w.out.End()
+	if err := w.out.Write(w.heads, w.bufs); err != nil {
+		return 0, w.poison(fmt.Errorf("write %s: %w", w.active.path, err))
+	}
+	w.placed(w.todo[:n], start)
+	rest := copy(w.todo, w.todo[n:])
+	clear(w.todo[rest:])
+	w.todo = w.todo[:rest]
+	return n, nil
+}
+
+// placed books written frames.
+func (w *writer) placed(drafts []*draft, offset int64) {
+	now := time.Now()
+	if len(w.unsynced) == 0 {
+		w.oldest = now
+	}
+	w.touched = now
+	for _, d := range drafts {
+		size := int64(len(d.buf))
+		w.q.ring.push(d, w.active, offset)
+		offset += size
+		w.written = d.header.Last()
+		w.waiting += d.held
+		w.q.counters.records.Add(uint64(d.header.Count))
+		w.q.counters.rawBytes.Add(uint64(d.header.Raw))
+		w.q.counters.storedBytes.Add(uint64(size))
+	}
+	w.fresh = false
+	w.marked = w.durable
+	w.unsynced = append(w.unsynced, drafts...)
+	switch w.q.opt.Sync.Mode {
+	case SyncNever:
+		w.settle()
+	case SyncInterval:
+		w.q.stored.Store(w.written)
+		w.q.moved.wake()
+	}
+}
+
+// sync makes everything written durable.
+func (w *writer) sync() error {
+	start := time.Now()
+	if err := w.out.Sync(); err != nil {
+		w.q.counters.syncErrors.Add(1)
+		return w.poison(fmt.Errorf("sync %s: %w", w.active.path, err))
+	}
+	w.q.counters.syncs.Add(1)
+	w.q.counters.syncNanos.Add(uint64(time.Since(start)))
+	w.settle()
+	return nil
+}
+
+// settle moves the mark over all that was written and gives its memory back.
+func (w *writer) settle() {
+	w.durable = w.written
+	w.delay = 0
+	w.q.setFault(nil)
+	held := 0
+	for _, d := range w.unsynced {
+		held += d.held
+		for _, p := range d.positions {
+			w.sources[p.Key] = p.Value
+		}
+		d.free()
+	}
+	clear(w.unsynced)
+	w.unsynced, w.waiting = w.unsynced[:0], 0
+	w.link.Last = w.durable
+	w.active.last.Store(max(w.durable, w.active.name.First-1))
+	w.active.end.Store(w.out.End())
+	w.q.publish(w.durable, held)
+}
+
+// poison gives up the active file after it failed to take or to sync bytes: what the kernel says of it afterwards
+// means nothing. What had been durable stays readable in it; all the rest is still here and is written again.
+func (w *writer) poison(err error) error {
+	w.todo = append(append(make([]*draft, 0, len(w.unsynced)+len(w.todo)), w.unsynced...), w.todo...)
+	w.unsynced, w.waiting = w.unsynced[:0], 0
+	w.written = w.durable
+	w.q.ring.drop()
+	w.active.sealed.Store(true)
+	if w.active.last.Load() < w.active.name.First {
+		w.active.end.Store(segment.HeaderSize)
+	}
+	if cerr := w.out.Close(); cerr != nil {
+		err = errors.Join(err, cerr)
+	}
+	w.out = nil
+	return err
+}
+
+// abandon ends the writer while the disk refuses. What it still holds was never acknowledged as stored.
+func (w *writer) abandon(err error) {
+	var records uint64
+	for _, d := range append(w.unsynced, w.todo...) {
+		records += uint64(d.header.Count)
+	}
+	w.q.counters.unstored.Add(records)
+	w.q.closeErr = err
+	if records > 0 {
+		w.q.closeErr = fmt.Errorf("%d accepted, unacknowledged records could not be stored: %w", records, err)
+		w.q.noteLoss(lossOf(0, 0, records, "not stored at stop", "no"))
+	}
+	if w.out != nil {
+		if cerr := w.out.Close(); cerr != nil {
+			w.q.closeErr = errors.Join(w.q.closeErr, cerr)
+		}
+	}
+	w.awaitSeal()
+}
+
+// finish makes the end of a clean stop: a close frame, and the segment sealed. Every record is durable already, so an
+// error here costs the next start a scan, and nothing else.
+func (w *writer) finish() {
+	err := w.lastFrames()
+	w.awaitSeal()
+	if err == nil {
+		_, err = w.out.Seal(w.durable)
+	}
+	if w.out != nil {
+		err = errors.Join(err, w.out.Close())
+	}
+	if err != nil {
+		w.q.opt.Log.Warn("last segment left without its trailer; the next start seals it", "segment", w.active.path, "error", err)
+	}
+}
+
+func (w *writer) lastFrames() error {
+	if err := w.writePositions(false); err != nil {
+		return err
+	}
+	if err := w.control(segment.Close, 0, nil); err != nil {
+		return err
+	}
+	if w.q.opt.Sync.Mode == SyncNever {
+		return nil
+	}
+	return w.sync()
+}
+
+// idleFor is how long the writer may sleep before it has something to do unasked.
+func (w *writer) idleFor() time.Duration {
+	wait := time.Hour
+	if w.marked < w.durable {
+		wait = max(markerAfter-time.Since(w.touched), 0)
+	}
+	if len(w.unsynced) > 0 {
+		wait = min(wait, max(w.q.opt.Sync.Every-time.Since(w.oldest), 0))
+	}
+	return wait
+}
+
+// idle does what time alone asks for: the interval sync (advance makes it) and the marker. A marker is not synced: it
+// only sharpens what a recovery can say, and the kernel writes it soon enough.
+func (w *writer) idle() {
+	if len(w.unsynced) > 0 || w.out == nil || w.marked >= w.durable || time.Since(w.touched) < markerAfter {
+		return
+	}
+	if err := w.control(segment.Marker, 0, nil); err != nil {
+		w.q.opt.Log.Warn("marker frame not written", "error", err)
+	}
+	w.marked = w.durable
+}
+
+// pause waits after an error: for room, or with growing delays for a disk that fails.
+func (w *writer) pause(err error, timer *time.Timer) {
+	wait := roomEvery
+	if !isFull(err) {
+		w.delay = min(max(2*w.delay, faultDelay), faultDelayMax)
+		wait = w.delay
+		w.q.setFault(err)
+	} else {
+		w.q.setFull(err)
+	}
+	timer.Reset(wait)
+	select {
+	case <-timer.C:
+	case <-w.q.retry:
+	}
+}

@@ -1,0 +1,378 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+)
+
+// CheckOptions of Check. The zero value works.
+type CheckOptions struct {
+	Deep     bool                    // decode every body too
+	Progress func(done, total int64) // bytes read, of all; called by one goroutine at a time
+	Workers  int                     // segments read at the same time; 0: one for each processor
+}
+
+// Check verifies every checksum of every byte in the segments of the data directory dir and judges as Start does. It
+// changes nothing and may run beside a daemon: then what an unsealed segment holds beyond the durable mark is not
+// judged, nor a file that vanishes or changes meanwhile. What the loss ledger tells of already is history. The report is
+// complete also where the error is an *UnknownFormatError: then some files could not be judged.
+func Check(ctx context.Context, fsys vfs.FS, dir string, opt CheckOptions) (Report, error) {
+	c := checker{ctx: ctx, fsys: fsys, dir: dir, opt: opt, report: newReport()}
+	if c.opt.Workers <= 0 {
+		c.opt.Workers = runtime.GOMAXPROCS(0)
+	}
+	if err := c.prepare(); err != nil {
+		return c.report, err
+	}
+	if err := c.readAll(); err != nil {
+		return c.report, err
+	}
+	found, err := c.judge()
+	if err != nil {
+		return c.report, err
+	}
+	c.describe(found)
+	return c.report, formatError(c.parts)
+}
+
+// checker is one Check under way. The workers touch only their own part, and progress.
+type checker struct {
+	ctx    context.Context
+	fsys   vfs.FS
+	dir    string
+	opt    CheckOptions
+	report Report
+
+	queue segment.ID
+	sums  ledgerSums
+	live  bool // another process writes
+	parts []*part
+	mark  uint64
+
+	progress struct {
+		sync.Mutex // guards done, and the call of opt.Progress
+		done       int64
+		total      int64
+	}
+}
+
+// prepare reads everything but the segments, and of those the headers.
+func (c *checker) prepare() error {
+	if err := isDataDir(c.fsys, c.dir); err != nil {
+		return err
+	}
+	id, _, lost, err := readIdentity(c.fsys, c.dir)
+	if err != nil {
+		return err
+	}
+	c.queue, c.live = id, locked(c.fsys, c.dir)
+	if lost != nil {
+		c.report.note(fmt.Sprintf("no identity, the next start makes it again from the segments (%v)", lost))
+	}
+	if _, err := c.fsys.Stat(filepath.Join(c.dir, CheckpointFile)); errors.Is(err, fs.ErrNotExist) {
+		c.report.note(CheckpointFile + " is missing; the next start takes the positions from the log")
+	}
+	if err := c.sums.read(c.fsys, c.dir); err != nil {
+		return err
+	}
+	c.report.noteLedger(c.sums.bad)
+	found, notes, err := list(c.fsys, c.dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range notes {
+		c.report.note(n)
+	}
+	for _, l := range found {
+		p, f, err := openPart(c.fsys, l)
+		if err != nil {
+			return err
+		}
+		if f != nil {
+			if err := f.Close(); err != nil {
+				return fmt.Errorf("close segment %s: %w", l.path, err)
+			}
+		}
+		c.parts = append(c.parts, p)
+		c.progress.total += l.size
+	}
+	for _, p := range slices.Backward(c.parts) {
+		if c.queue == (segment.ID{}) && p.normal() {
+			c.queue = p.header.Queue
+		}
+		p.disown(c.queue)
+	}
+	return nil
+}
+
+// readAll reads the segments, as many at a time as there are workers.
+func (c *checker) readAll() error {
+	var workers sync.WaitGroup
+	var mu sync.Mutex // guards next, failed and parts
+	next, failed := 0, error(nil)
+	parts := make([]*part, len(c.parts)) // c.parts stays as it is while the workers look at their neighbours
+	work := func() {
+		for {
+			mu.Lock()
+			i := next
+			next++
+			stop := failed != nil || i >= len(parts)
+			mu.Unlock()
+			if stop {
+				return
+			}
+			p, err := c.read(i)
+			mu.Lock()
+			parts[i], failed = p, errors.Join(failed, err)
+			mu.Unlock()
+		}
+	}
+	for range min(c.opt.Workers, len(parts)) {
+		workers.Go(work)
+	}
+	workers.Wait()
+	if failed == nil {
+		c.parts = parts
+	}
+	return failed
+}
+
+// read reads segment i from its header on and returns what there is now.
+func (c *checker) read(i int) (*part, error) {
+	old := c.parts[i]
+	if !old.normal() {
+		return old, c.pass(old.size)
+	}
+	l := old.listed
+	if info, err := c.fsys.Stat(l.path); err == nil {
+		l.size, l.changed = info.Size(), info.ModTime()
+	}
+	p, f, err := openPart(c.fsys, l)
+	if err != nil || f == nil {
+		return p, err
+	}
+	p.disown(c.queue)
+	if p.normal() {
+		err = c.readFrames(p, f, c.next(i))
+	}
+	return p, errors.Join(err, f.Close())
+}
+
+func (c *checker) readFrames(p *part, f vfs.File, next *part) error {
+	p.positions = newGatherer(true)
+	take := p.positions.take
+	if c.opt.Deep {
+		d := decoder{part: p}
+		take = func(s *segment.Part) {
+			p.positions.take(s)
+			d.take(s)
+		}
+	}
+	if err := p.scan(f, next, c.pass, take); err != nil {
+		return err
+	}
+	if p.sealed {
+		return p.verify(f)
+	}
+	return nil
+}
+
+// next is the following segment that is ours to read. Its header is all that is looked at, and never changes.
+func (c *checker) next(i int) *part {
+	for _, p := range c.parts[i+1:] {
+		if p.normal() {
+			return p
+		}
+	}
+	return nil
+}
+
+// pass reports bytes read and ends with the context.
+func (c *checker) pass(n int64) error {
+	if c.opt.Progress != nil {
+		c.progress.Lock()
+		c.progress.done = min(c.progress.done+n, c.progress.total)
+		c.opt.Progress(c.progress.done, c.progress.total)
+		c.progress.Unlock()
+	}
+	return context.Cause(c.ctx)
+}
+
+// judge returns the damage. Beside a live writer a first look may be at something half done: a segment that is to be
+// blamed is looked at again until nothing has changed under it.
+func (c *checker) judge() ([]finding, error) {
+	const rounds = 3
+	for round := 1; ; round++ {
+		c.mark = c.durable()
+		j := judge{parts: c.parts, mark: c.mark, end: c.mark}
+		found := j.findings()
+		suspects := c.suspects(found, round)
+		if len(suspects) == 0 || round > rounds {
+			return c.judged(found), nil
+		}
+		for i := range suspects {
+			p, err := c.read(i)
+			if err != nil {
+				return nil, err
+			}
+			c.parts[i] = p
+		}
+	}
+}
+
+// durable is the mark as far as the log tells it.
+func (c *checker) durable() uint64 {
+	outputs, _, bad := split(c.positions())
+	for _, name := range bad {
+		c.report.note(fmt.Sprintf("the position of output %s in the log cannot be read", name))
+	}
+	mark := proven(outputs)
+	for _, p := range c.parts {
+		if p.normal() {
+			mark = max(mark, p.mark)
+		}
+	}
+	return mark
+}
+
+func (c *checker) positions() map[string][]byte {
+	var gathered []*gatherer
+	for _, p := range c.parts {
+		if p.normal() {
+			gathered = append(gathered, p.positions)
+		}
+	}
+	return merge(gathered)
+}
+
+// suspects are the segments (by their index) with damage that have changed since they were read. Of a live queue an
+// unsealed one is read again in any case, since the mark that condemns it may be younger than what was read of it.
+func (c *checker) suspects(found []finding, round int) map[int]bool {
+	again := make(map[int]bool)
+	for _, f := range found {
+		if f.torn || c.sums.history(f) {
+			continue
+		}
+		for i, p := range c.parts {
+			if p != f.part && p != f.after {
+				continue
+			}
+			info, err := c.fsys.Stat(p.path)
+			changed := err != nil || info.Size() != p.size || !info.ModTime().Equal(p.changed)
+			if changed || c.live && round == 1 && !p.sealed {
+				again[i] = true
+			}
+		}
+	}
+	return again
+}
+
+// judged leaves out what a live writer may still be at.
+func (c *checker) judged(found []finding) []finding {
+	return slices.DeleteFunc(found, func(f finding) bool {
+		open := f.part != nil && !f.part.sealed
+		atEnd := f.part == nil && c.next(slices.Index(c.parts, f.after)) == nil
+		return c.live && (open && f.torn || atEnd)
+	})
+}
+
+// describe makes the report.
+func (c *checker) describe(found []finding) {
+	r := &c.report
+	r.count(c.parts)
+	outputs, _, _ := split(c.positions())
+	r.outputs(outputs)
+	for _, f := range found {
+		c.book(f)
+	}
+	c.unsealed()
+	for _, p := range c.parts {
+		if p.opaque && !p.gone && p.newer == nil {
+			r.add(Damage{Segment: p.name.String(), Length: p.size, Cause: causeUnreadable, Action: didNothing})
+		}
+	}
+	if c.live {
+		r.note("a daemon has the queue open: what it has not yet made durable was not judged")
+	}
+	slices.SortStableFunc(r.Damage, func(a, b Damage) int {
+		if a.Segment != b.Segment && a.FirstLost > 0 && b.FirstLost > 0 {
+			return compare(a.FirstLost, b.FirstLost)
+		}
+		return 0
+	})
+}
+
+// book puts a finding into the report, with what a repair would do.
+func (c *checker) book(f finding) {
+	r := &c.report
+	if f.torn {
+		if !f.zero {
+			r.TornTailBytes += f.length
+		}
+		if f.lost.First > 0 {
+			r.note(fmt.Sprintf("records %d to %d were never acknowledged and are gone", f.lost.First, f.lost.Last))
+		}
+		return
+	}
+	if c.sums.history(f) {
+		r.note("damage that the loss ledger tells of is not repeated here")
+		return
+	}
+	action := f.action
+	switch {
+	case f.part != nil && f.part.parity.heals(f.span):
+		action, f.lost.First, f.lost.Last = wouldHeal, 0, 0
+	case action != "":
+	case f.cause == causeHeader && f.part.frames > 0:
+		action = wouldRebuild
+	case f.length == 0 || f.zero:
+		action = wouldLedger
+	default:
+		action = wouldQuarantine
+	}
+	r.add(f.damage(action))
+}
+
+// unsealed tells of segments without a trailer. The newest two may lack it: one is being written, and the seal of the one
+// before it may be under way.
+func (c *checker) unsealed() {
+	pending := 2
+	for _, p := range slices.Backward(c.parts) {
+		if !p.normal() {
+			continue
+		}
+		pending--
+		switch {
+		case p.sealed || p.size == 0:
+		case !p.holdsRecords():
+			c.report.note(fmt.Sprintf("segment %s holds no records", p.name))
+		case pending >= 0:
+			c.report.note(fmt.Sprintf("segment %s is not sealed: it was being written", p.name))
+		default:
+			c.report.add(Damage{Segment: p.name.String(), Offset: p.end, Length: p.size - p.end, Cause: causeTrailer, Action: wouldRebuild})
+		}
+	}
+}
+
+// isDataDir is an error where dir has nothing of a queue in it.
+func isDataDir(fsys vfs.FS, dir string) error {
+	infos, err := fsys.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("read data directory: %w", err)
+	}
+	for _, info := range infos {
+		if slices.Contains([]string{SegmentDir, identityFile, LockFile, CheckpointFile, ledgerFile}, info.Name()) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is no data directory: neither %s nor %s is in it", dir, SegmentDir, identityFile)
+}

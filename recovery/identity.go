@@ -1,0 +1,63 @@
+package recovery
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+)
+
+// identityFile is one line (see line.go) that names the queue and counts its starts.
+const identityFile = "identity"
+
+const identityFormat = 1
+
+// identity is the content of the identity file.
+type identity struct {
+	ID     string `json:"id"`
+	Starts uint64 `json:"starts"` // how often the queue has been opened
+	Format int    `json:"format"`
+}
+
+// readIdentity reads the identity of dir. lost says why there is none, which is no error: the segments know it too.
+func readIdentity(fsys vfs.FS, dir string) (id segment.ID, starts uint64, lost error, err error) {
+	path := filepath.Join(dir, identityFile)
+	line, err := vfs.ReadFile(fsys, path, 4<<10)
+	if operational(err) {
+		return id, 0, nil, fmt.Errorf("%w; let this user read %s", err, path)
+	}
+	if err != nil {
+		return id, 0, err, nil
+	}
+	var v identity
+	if err := openLine(bytes.TrimSuffix(line, []byte("\n")), &v); err != nil {
+		return id, 0, fmt.Errorf("read identity %s: %w", path, err), nil
+	}
+	if v.Format > identityFormat {
+		return id, 0, nil, &UnknownFormatError{File: path, Err: fmt.Errorf("format %d is newer than %d", v.Format, identityFormat)}
+	}
+	id, err = segment.ParseID(v.ID)
+	if err != nil {
+		return segment.ID{}, 0, fmt.Errorf("read identity %s: %w", path, err), nil
+	}
+	return id, v.Starts, nil, nil
+}
+
+// writeIdentity makes the identity durable.
+func writeIdentity(fsys vfs.FS, dir string, id segment.ID, starts uint64) error {
+	line, err := sealLine(identity{ID: id.String(), Starts: starts, Format: identityFormat})
+	if err != nil {
+		return err
+	}
+	if err := vfs.WriteFile(fsys, filepath.Join(dir, identityFile), line); err != nil {
+		return fmt.Errorf("count this start in %s: %w; see to it that the disk has room and this user may write there", dir, err)
+	}
+	return nil
+}
+
+// missing tells whether an identity was lost because it never was there.
+func missing(lost error) bool { return errors.Is(lost, fs.ErrNotExist) }

@@ -1,0 +1,263 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+)
+
+// finding is one thing that is not as it was written.
+type finding struct {
+	span
+	part    *part  // nil: a segment that is not there
+	after   *part  // the one before it
+	segment string // name of the file, empty where unknown
+	cause   string
+	action  string           // of a sealed segment, where only repair acts
+	lost    checkpoint.Range // sequences that are gone; zero: none
+	torn    bool             // beyond the durable mark: what a crash leaves
+	tail    bool             // no good frame follows in the file
+	zero    bool             // the bytes are zeros: there is nothing to keep of them
+}
+
+// judge decides what the holes in a row of neighbouring segments are. There is one of it, for Start and Check alike.
+type judge struct {
+	parts []*part // in order; those that are not normal only excuse what is missing around them
+	mark  uint64  // the durable mark: every sequence up to it was once on stable storage
+	end   uint64  // last sequence that was ever given, as far as is known; at least mark
+}
+
+func (j *judge) findings() []finding {
+	var found []finding
+	for i, p := range j.parts {
+		if !p.normal() {
+			continue
+		}
+		n := neighbour{p: p}
+		for _, after := range j.parts[i+1:] {
+			if after.normal() {
+				n.next = after
+				break
+			}
+			n.opaque = n.opaque || after.opaque
+		}
+		found = append(found, j.within(n)...)
+		if f, ok := j.between(n); ok {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// neighbour is a segment and what follows it.
+type neighbour struct {
+	p, next *part // next is nil behind the newest
+	opaque  bool  // between the two are files that may hold anything
+}
+
+// within is what is wrong in one segment.
+func (j *judge) within(n neighbour) []finding {
+	p := n.p
+	found := append([]finding(nil), p.problems...)
+	if p.badHeader != nil && !p.sealed && p.frames > 0 {
+		found = append(found, finding{part: p, segment: p.name.String(), span: span{0, segment.HeaderSize}, cause: causeHeader})
+	}
+	if p.foreign.length > 0 {
+		found = append(found, finding{part: p, segment: p.name.String(), span: p.foreign, cause: causeForeign})
+	}
+	for _, h := range p.holes {
+		if h.next == 0 {
+			continue
+		}
+		f := finding{part: p, segment: p.name.String(), span: h.span, cause: h.cause(), zero: h.zero, torn: !p.sealed && h.expected > j.mark}
+		if h.next > h.expected {
+			f.lost = checkpoint.Range{First: h.expected, Last: h.next - 1}
+		}
+		found = append(found, f)
+	}
+	if f, ok := j.tail(n); ok {
+		found = append(found, f)
+	}
+	return found
+}
+
+// tail judges what follows the last good frame of a segment.
+func (j *judge) tail(n neighbour) (finding, bool) {
+	p, h := n.p, n.p.tail()
+	f := finding{
+		part: p, segment: p.name.String(), span: h.span, cause: h.cause(), zero: h.zero, tail: true,
+		torn: !p.sealed && h.expected > j.mark,
+	}
+	if !p.identified && p.frames == 0 {
+		// Nothing says that this was ever a segment but its name.
+		f.cause, f.span, f.zero = causeHeader, span{0, h.offset + h.length}, false
+		if h.zero || h.length == 0 {
+			f.length, f.zero = min(p.size, segment.HeaderSize), p.blankHeader
+		}
+	}
+	if last := j.reaches(n); last >= h.expected {
+		f.lost = checkpoint.Range{First: h.expected, Last: last}
+		if h.length == 0 && f.cause == causeChecksum {
+			f.cause = causeTruncated
+		}
+		return f, true
+	}
+	if f.cause != causeHeader && !p.sealed {
+		f.torn = true // no record is missing: a seal that was not finished, or a frame without records
+	}
+	return f, f.length > 0 && !f.zero
+}
+
+// reaches is the last sequence that a segment must have held.
+func (j *judge) reaches(n neighbour) uint64 {
+	p, tail := n.p, n.p.tail()
+	limit := p.limit(n.next)
+	switch {
+	case p.sealed:
+		return min(p.trailer.Last, limit)
+	case n.opaque:
+		return p.last
+	case n.next == nil:
+		return max(j.mark, min(p.seen, j.end))
+	case p.isPrevious(n.next), tail.length > 0 && !tail.zero:
+		return limit
+	}
+	return p.last
+}
+
+// between judges the sequences from the end of one segment to the beginning of the next, or to the last one given.
+func (j *judge) between(n neighbour) (finding, bool) {
+	if n.opaque {
+		return finding{}, false
+	}
+	first, last := max(n.p.next, j.reaches(n)+1), j.end
+	f := finding{after: n.p, cause: causeMissing, torn: first > j.mark}
+	if n.next != nil {
+		last = n.next.name.First - 1
+		if n.next.identified && n.next.header.Previous.Salt != 0 && !n.p.isPrevious(n.next) {
+			// The name is exact where a single file is missing.
+			f.segment = segment.Name{First: first, Salt: n.next.header.Previous.Salt}.String()
+		}
+	}
+	f.lost = checkpoint.Range{First: first, Last: last}
+	return f, last >= first
+}
+
+// tail is the hole behind the last good frame, of no length where the file ends there.
+func (p *part) tail() hole {
+	if p.cut.length > 0 {
+		return hole{span: p.cut, expected: p.next}
+	}
+	if n := len(p.holes); n > 0 && p.holes[n-1].next == 0 {
+		return p.holes[n-1]
+	}
+	return hole{span: span{offset: p.end}, expected: p.next}
+}
+
+// cause is why the bytes of a hole are no frames.
+func (h hole) cause() string {
+	switch {
+	case h.err != nil:
+		return causeUnreadable
+	case h.zero:
+		return causeZeroed
+	}
+	return causeChecksum
+}
+
+// history tells whether the ledger has all of a finding.
+func (s *ledgerSums) history(f finding) bool {
+	if f.lost.First > 0 {
+		return len(s.lost.without(f.lost.First, f.lost.Last)) == 0
+	}
+	_, known := s.spots[spot{f.segment, f.offset}]
+	return known && f.segment != ""
+}
+
+// losses are the lines that the ledger needs for a finding: what of the lost sequences it does not have yet, or the
+// damaged place itself where they cost none.
+func (s *ledgerSums) losses(f finding, mark uint64, copied string) []Loss {
+	loss := Loss{Cause: f.cause, Segment: f.segment, Offset: f.offset, Length: f.length, Quarantine: copied, Acknowledged: AcknowledgedUnknown}
+	if f.lost.First == 0 {
+		if (f.torn && f.tail) || s.history(f) {
+			return nil
+		}
+		return []Loss{loss}
+	}
+	var losses []Loss
+	for _, r := range s.lost.without(f.lost.First, f.lost.Last) {
+		for _, half := range []struct {
+			first, last  uint64
+			acknowledged string
+		}{{r.First, min(r.Last, mark), Acknowledged}, {max(r.First, mark+1), r.Last, NotAcknowledged}} {
+			if half.first > half.last {
+				continue
+			}
+			loss.First, loss.Last, loss.Count = half.first, half.last, half.last-half.first+1
+			loss.Acknowledged = half.acknowledged
+			losses = append(losses, loss)
+		}
+	}
+	return losses
+}
+
+// damage is a finding as a report shows it.
+func (f finding) damage(action string) Damage {
+	return Damage{
+		Segment: f.segment, Offset: f.offset, Length: f.length, Cause: f.cause, Action: action,
+		FirstLost: f.lost.First, LastLost: f.lost.Last,
+	}
+}
+
+// count fills in how much there is.
+func (r *Report) count(parts []*part) {
+	for _, p := range parts {
+		if p.gone {
+			continue
+		}
+		r.Segments++
+		r.Bytes += p.size
+		if p.aside != "" {
+			r.note(p.aside)
+			continue
+		}
+		r.Records += p.records
+		if p.holdsRecords() {
+			if r.FirstSequence == 0 {
+				r.FirstSequence = p.header.First
+			}
+			r.LastSequence = p.last
+		}
+	}
+}
+
+// backlog is how many records from first to last an output at this position has not done.
+func backlog(p checkpoint.Position, first, last uint64) uint64 {
+	from := max(p.Floor, first)
+	if last == 0 || from > last {
+		return 0
+	}
+	n := last - from + 1
+	for _, r := range p.Done {
+		if lo, hi := max(r.First, from), min(r.Last, last); lo <= hi {
+			n -= hi - lo + 1
+		}
+	}
+	return n
+}
+
+// formatError is the first newer format among the parts.
+func formatError(parts []*part) error {
+	var errs []error
+	for _, p := range parts {
+		if p.newer != nil {
+			errs = append(errs, p.newer)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("some files are not for this logmule: %w", err)
+	}
+	return nil
+}

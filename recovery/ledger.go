@@ -1,0 +1,281 @@
+package recovery
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"logmule/queue/vfs"
+)
+
+// ledgerFile is the loss ledger in the data directory.
+const ledgerFile = "losses.jsonl"
+
+// Loss is one line of the loss ledger: records that no output will get, or damaged bytes that cost no record (Count 0).
+type Loss struct {
+	Time         time.Time `json:"time"`
+	First        uint64    `json:"first"` // 0: the records never had a sequence, or none is lost
+	Last         uint64    `json:"last"`
+	Count        uint64    `json:"count"`
+	Cause        string    `json:"cause"`
+	Acknowledged string    `json:"acknowledged"` // to their source: yes, no or unknown
+	Segment      string    `json:"segment,omitempty"`
+	Offset       int64     `json:"offset"`
+	Length       int64     `json:"length"`
+	Quarantine   string    `json:"quarantine,omitempty"` // the copy of the bytes, relative to the data directory
+	Outputs      []string  `json:"outputs,omitempty"`    // outputs that had not got the records; empty: all
+}
+
+// Values of Loss.Acknowledged.
+const (
+	Acknowledged        = "yes"
+	NotAcknowledged     = "no"
+	AcknowledgedUnknown = "unknown"
+)
+
+// Ledger is the open loss ledger of a data directory: appended to, synced, never changed. Lines that a crash tore are
+// passed over. Its methods may be called from several goroutines.
+type Ledger struct {
+	fsys vfs.FS
+	path string
+
+	mu struct {
+		sync.Mutex
+		file vfs.File // nil: not made yet, or not to be trusted after an error
+		end  int64    // of the durable bytes
+		torn bool     // the last durable byte is no line feed
+		ledgerSums
+	}
+}
+
+// ledgerSums is what has to be known of all lines.
+type ledgerSums struct {
+	records uint64
+	lines   int
+	bad     int               // lines that cannot be read
+	lost    ranges            // sequences that no output will get
+	spots   map[spot]struct{} // places that are written down
+}
+
+// spot is a place in a segment that a line of the ledger tells of.
+type spot struct {
+	segment string
+	offset  int64
+}
+
+// OpenLedger opens the ledger of the data directory dir for writing. What it holds is durable when OpenLedger returns.
+// A missing file is made by the first Add.
+func OpenLedger(fsys vfs.FS, dir string) (*Ledger, error) {
+	l := &Ledger{fsys: fsys, path: filepath.Join(dir, ledgerFile)}
+	l.mu.spots = map[spot]struct{}{}
+	f, err := fsys.OpenWrite(l.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open loss ledger: %w; make %s a regular file that this user may write", err, l.path)
+	}
+	if err := l.load(f); err != nil {
+		return nil, fmt.Errorf("open loss ledger %s: %w", l.path, errors.Join(err, f.Close()))
+	}
+	return l, nil
+}
+
+// load takes over a file as it is. It is synced first: the process that appended to it may have ended before its own
+// sync, and what is read here decides what is not written again.
+func (l *Ledger) load(f vfs.File) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := l.fsys.SyncDir(filepath.Dir(l.path)); err != nil {
+		return err
+	}
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	whole, err := readLosses(f, size, l.mu.book)
+	l.mu.bad, l.mu.end, l.mu.torn, l.mu.file = whole.bad, size, whole.torn, f
+	return err
+}
+
+// book adds one line to the sums.
+func (s *ledgerSums) book(loss Loss) {
+	s.lines++
+	s.records += loss.Count
+	if len(loss.Outputs) == 0 {
+		s.lost = s.lost.add(loss.First, loss.Last)
+	}
+	if loss.Segment != "" {
+		s.spots[spot{loss.Segment, loss.Offset}] = struct{}{}
+	}
+}
+
+// read fills in the sums of the ledger in dir, without opening it for writing.
+func (s *ledgerSums) read(fsys vfs.FS, dir string) error {
+	s.spots = make(map[spot]struct{})
+	state, err := eachLoss(fsys, dir, s.book)
+	s.bad = state.bad
+	return err
+}
+
+// Add appends losses; they are durable when it returns nil. After an error none of them may be taken as written; Add
+// may then be called again with the same ones.
+func (l *Ledger) Add(losses ...Loss) error {
+	if len(losses) == 0 {
+		return nil
+	}
+	var lines []byte
+	for _, loss := range losses {
+		line, err := sealLine(loss)
+		if err != nil {
+			return fmt.Errorf("add to loss ledger %s: %w", l.path, err)
+		}
+		lines = append(lines, line...)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.torn {
+		lines = append([]byte{'\n'}, lines...)
+	}
+	if err := l.appendLocked(lines); err != nil {
+		return fmt.Errorf("add to loss ledger %s: %w", l.path, err)
+	}
+	l.mu.torn = false
+	for _, loss := range losses {
+		l.mu.book(loss)
+	}
+	return nil
+}
+
+// appendLocked writes behind the durable bytes. After an error the file is given up, and the next call makes a new one
+// of the durable bytes and the new lines: what a failed sync says of a file cannot be relied on.
+func (l *Ledger) appendLocked(lines []byte) error {
+	if l.mu.file == nil {
+		return l.replaceLocked(lines)
+	}
+	_, err := l.mu.file.WriteAt(lines, l.mu.end)
+	if err == nil {
+		err = l.mu.file.Sync()
+	}
+	if err != nil {
+		err = errors.Join(err, l.mu.file.Close())
+		l.mu.file = nil
+		return err
+	}
+	l.mu.end += int64(len(lines))
+	return nil
+}
+
+func (l *Ledger) replaceLocked(lines []byte) error {
+	var all []byte
+	if l.mu.end > 0 {
+		was, err := vfs.ReadFile(l.fsys, l.path, math.MaxInt64)
+		if err != nil {
+			return err
+		}
+		all = was[:min(l.mu.end, int64(len(was)))]
+	}
+	all = append(all, lines...)
+	if err := vfs.WriteFile(l.fsys, l.path, all); err != nil {
+		return err
+	}
+	f, err := l.fsys.OpenWrite(l.path)
+	if err != nil {
+		return err
+	}
+	l.mu.file, l.mu.end = f, int64(len(all))
+	return nil
+}
+
+// Total is how many records and lines the ledger tells of.
+func (l *Ledger) Total() (records uint64, lines int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.records, l.mu.lines
+}
+
+// sums is a copy of what is known of all lines, for a caller that is the only one to add.
+func (l *Ledger) sums() ledgerSums {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.ledgerSums
+}
+
+// Close closes the file. Nothing waits to be written.
+func (l *Ledger) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.file == nil {
+		return nil
+	}
+	err := l.mu.file.Close()
+	l.mu.file = nil
+	return err
+}
+
+// ReadLedger returns the losses in the ledger of dir, oldest first, without those whose lines cannot be read. It only
+// reads, also beside a running daemon.
+func ReadLedger(fsys vfs.FS, dir string) ([]Loss, error) {
+	var losses []Loss
+	_, err := eachLoss(fsys, dir, func(loss Loss) { losses = append(losses, loss) })
+	return losses, err
+}
+
+// eachLoss calls fn with every loss in the ledger of dir. A missing ledger holds none.
+func eachLoss(fsys vfs.FS, dir string, fn func(Loss)) (lineState, error) {
+	path := filepath.Join(dir, ledgerFile)
+	f, err := fsys.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return lineState{}, nil
+	}
+	if err != nil {
+		return lineState{}, fmt.Errorf("read loss ledger: %w", err)
+	}
+	size, err := f.Size()
+	var state lineState
+	if err == nil {
+		state, err = readLosses(f, size, fn)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return state, fmt.Errorf("read loss ledger %s: %w", path, err)
+	}
+	return state, nil
+}
+
+// lineState is what is wrong with the lines of a ledger.
+type lineState struct {
+	bad  int
+	torn bool
+}
+
+func readLosses(f io.ReaderAt, size int64, fn func(Loss)) (lineState, error) {
+	var state lineState
+	r := bufio.NewReader(io.NewSectionReader(patient{f}, 0, size))
+	for {
+		line, err := r.ReadBytes('\n')
+		state.torn = err == io.EOF && len(line) > 0
+		line = bytes.TrimSuffix(line, []byte("\n"))
+		var loss Loss
+		switch {
+		case len(line) == 0:
+		case openLine(line, &loss) != nil:
+			state.bad++
+		default:
+			fn(loss)
+		}
+		if err == io.EOF {
+			return state, nil
+		}
+		if err != nil {
+			return state, err
+		}
+	}
+}

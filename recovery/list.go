@@ -1,0 +1,102 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+)
+
+// listed is a file of the segment directory that has a segment's name.
+type listed struct {
+	name    segment.Name
+	path    string
+	size    int64
+	changed time.Time
+}
+
+// list returns the segments of dir in order, and notes on what is in their directory besides. A missing directory holds
+// none.
+func list(fsys vfs.FS, dir string) ([]listed, []string, error) {
+	infos, err := fsys.ReadDir(filepath.Join(dir, SegmentDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("list segments of %s: %w; let this user read the directory", dir, err)
+	}
+	var found []listed
+	var notes []string
+	for _, info := range infos {
+		name, ok := segment.ParseName(info.Name())
+		switch {
+		case !ok || name.First == 0 || name.First > segment.MaxSequence:
+			notes = append(notes, fmt.Sprintf("%s/%s is no segment: left alone", SegmentDir, info.Name()))
+		case !info.Mode().IsRegular():
+			notes = append(notes, fmt.Sprintf("%s/%s is no regular file: not opened, left alone", SegmentDir, info.Name()))
+		default:
+			found = append(found, listed{name: name, path: segmentPath(dir, name), size: info.Size(), changed: info.ModTime()})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b listed) int { return compare(a.name.First, b.name.First) })
+	orderTwins(fsys, found)
+	return found, notes, nil
+}
+
+func compare[T int64 | uint64](a, b T) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// orderTwins puts segments that begin with the same sequence in the order in which they were made: the last one counts.
+// They are the leftovers of starts that took no record, and of segments given up after a failed sync.
+func orderTwins(fsys vfs.FS, found []listed) {
+	for i := 0; i < len(found); {
+		j := i + 1
+		for j < len(found) && found[j].name.First == found[i].name.First {
+			j++
+		}
+		if j > i+1 {
+			headers := make(map[segment.Name]segment.Header)
+			for _, l := range found[i:j] {
+				headers[l.name] = headerOf(fsys, l)
+			}
+			slices.SortStableFunc(found[i:j], func(a, b listed) int { return compareTwins(headers[a.name], headers[b.name]) })
+		}
+		i = j
+	}
+}
+
+// compareTwins compares by start; within one start a segment follows the one it names as its previous.
+func compareTwins(a, b segment.Header) int {
+	switch {
+	case a.Epoch.Starts != b.Epoch.Starts:
+		return compare(a.Epoch.Starts, b.Epoch.Starts)
+	case a.Salt != 0 && b.Previous.Salt == a.Salt:
+		return -1
+	case b.Salt != 0 && a.Previous.Salt == b.Salt:
+		return 1
+	}
+	return compare(a.Created, b.Created)
+}
+
+// headerOf is the header of a segment, zero where it cannot be read.
+func headerOf(fsys vfs.FS, l listed) segment.Header {
+	f, err := fsys.Open(l.path)
+	if err != nil {
+		return segment.Header{}
+	}
+	defer f.Close()
+	h, _ := segment.ReadHeader(f, l.size, l.name)
+	return h
+}

@@ -1,0 +1,193 @@
+package recovery
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+)
+
+// part is what is known of one segment file.
+type part struct {
+	listed
+	header     segment.Header
+	identified bool  // header comes from the header block or from the trailer's copy, not from the name alone
+	badHeader  error // what is wrong with the header block
+
+	blankHeader bool // the header block is all zeros, or not there
+	sealed      bool
+	trailer     segment.Trailer // when sealed
+	foreign     span            // bytes behind the trailer
+	bound       uint64          // frames above it were superseded
+	reading
+	cut       span      // frames given up with what crashed before them, to the end of the file
+	positions *gatherer // nil: not gathered
+
+	// aside says why the file is none of ours to read: it is left as it is. opaque: it may hold any sequences.
+	aside    string
+	opaque   bool
+	misnamed bool // the file is another segment than its name says
+	newer    *UnknownFormatError
+	gone     bool // it vanished since it was listed
+	stuck    bool // its bad bytes could not be copied: it must not be changed
+
+	problems []finding  // of a sealed segment, besides its frames: header, index, parity, stripes
+	parity   *redundant // what its parity can do; nil: nothing
+}
+
+// inspect reads header and trailer of an open segment.
+func inspect(f vfs.File, l listed) *part {
+	p := &part{listed: l}
+	size, err := f.Size()
+	if err == nil {
+		p.size = size
+	}
+	block := make([]byte, segment.HeaderSize)
+	if _, err := (patient{f}).ReadAt(block, 0); err != nil {
+		p.badHeader = fmt.Errorf("the file ends within its header: %w", segment.ErrChecksum)
+	} else if _, err := segment.DecodeHeader(block); err != nil {
+		p.badHeader = err
+	}
+	p.blankHeader = len(bytes.TrimLeft(block, "\x00")) == 0
+	p.header, err = segment.ReadHeader(f, p.size, l.name)
+	p.identified = err == nil
+	trailer, terr := segment.ReadTrailer(f, p.size)
+	if p.setNewer(err) || p.setNewer(terr) {
+		return p
+	}
+	if terr == nil && trailer.Header.Name() == l.name && p.header.Name() != l.name {
+		// The header block is that of another segment.
+		p.header, p.identified, p.badHeader = trailer.Header, true, segment.ErrMalformed
+	}
+	if terr == nil && trailer.Header.Salt == p.header.Salt {
+		p.sealed, p.trailer = true, trailer
+	}
+	if p.identified && p.header.Name() != l.name {
+		p.misnamed = true
+		p.aside = fmt.Sprintf("segment %s is %s by its header: left alone; rename it to that to have it read", l.name, p.header.Name())
+	}
+	p.next, p.last, p.seen, p.end = p.header.First, p.header.First-1, p.header.First-1, segment.HeaderSize
+	return p
+}
+
+// setNewer notes that the file needs a newer logmule.
+func (p *part) setNewer(err error) bool {
+	var unknown *segment.UnknownFeatureError
+	if !errors.As(err, &unknown) {
+		return false
+	}
+	p.badHeader = nil
+	p.newer = &UnknownFormatError{File: p.path, Err: unknown}
+	p.aside, p.opaque = p.newer.Error()+"; left alone until then", true
+	return true
+}
+
+// openPart opens a segment and inspects it. Where the file is missing or cannot be opened there is no File, and the part
+// says why; only what the operator has to settle is an error.
+func openPart(fsys vfs.FS, l listed) (*part, vfs.File, error) {
+	f, err := fsys.Open(l.path)
+	switch {
+	case err == nil:
+		return inspect(f, l), f, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return &part{listed: l, gone: true, opaque: true}, nil, nil
+	case operational(err):
+		return nil, nil, fmt.Errorf("open segment: %w; let this user read %s", err, l.path)
+	default:
+		return &part{listed: l, opaque: true, aside: fmt.Sprintf("segment %s cannot be opened: %v; left alone", l.name, err)}, nil, nil
+	}
+}
+
+// disown sets a segment of another queue aside.
+func (p *part) disown(queue segment.ID) {
+	none := segment.ID{}
+	if id := p.header.Queue; p.normal() && id != queue && id != none && queue != none {
+		p.aside = fmt.Sprintf("segment %s belongs to another queue (%s): left alone", p.name, id)
+	}
+}
+
+// normal tells whether the part takes part: it is there and ours to read.
+func (p *part) normal() bool { return p.aside == "" && !p.gone }
+
+// holdsRecords tells whether any sequence is its own.
+func (p *part) holdsRecords() bool { return p.last >= p.header.First }
+
+// scan fills in what the frames say. next is the following segment that is ours to read, nil for the newest.
+func (p *part) scan(f vfs.File, next *part, pace func(int64) error, take func(*segment.Part)) error {
+	end := p.size
+	if p.sealed {
+		end = p.trailer.DataEnd
+	}
+	p.bound = p.limit(next)
+	r, err := scan(f, p.header, end, p.bound, pace, take)
+	if err != nil {
+		return fmt.Errorf("scan segment %s: %w", p.path, err)
+	}
+	p.reading = r
+	if p.sealed {
+		p.mark, p.seen = max(p.mark, p.trailer.Mark), max(p.seen, p.trailer.Last)
+		return nil
+	}
+	p.findTrailer(f)
+	return nil
+}
+
+// findTrailer looks for the trailer where it must be if foreign bytes stand behind it.
+func (p *part) findTrailer(f vfs.File) {
+	size := segment.SealedSize(p.header.Size, p.end)
+	if !p.identified || p.superseded.length > 0 || size >= p.size {
+		return
+	}
+	t, err := segment.ReadTrailer(f, size)
+	if err != nil || t.Header.Salt != p.header.Salt || t.DataEnd != p.end {
+		return
+	}
+	p.sealed, p.trailer, p.foreign = true, t, span{size, p.size - size}
+	p.holes = withoutTail(p.holes)
+	p.mark, p.seen = max(p.mark, t.Mark), max(p.seen, t.Last)
+}
+
+// withoutTail leaves out the bad bytes behind the last frame.
+func withoutTail(holes []hole) []hole {
+	if n := len(holes); n > 0 && holes[n-1].next == 0 {
+		return holes[:n-1]
+	}
+	return holes
+}
+
+// believe takes the trailer's word for the frames, which were not read.
+func (p *part) believe(next *part) {
+	t := p.trailer
+	p.frames, p.records, p.mark = t.Frames, t.Records, t.Mark
+	p.last, p.seen, p.end = min(t.Last, p.limit(next)), t.Last, t.DataEnd
+	p.next = p.last + 1
+	p.minTime, p.maxTime = t.MinTime, t.MaxTime
+}
+
+// limit is the last sequence that counts in this segment: the next one holds those above it, also where it had to write
+// again what this one could not sync.
+func (p *part) limit(next *part) uint64 {
+	if next == nil {
+		return segment.MaxSequence
+	}
+	limit := next.name.First - 1
+	if p.isPrevious(next) {
+		limit = min(limit, next.header.Previous.Last)
+	}
+	return limit
+}
+
+// isPrevious tells whether next says that it follows this very segment.
+func (p *part) isPrevious(next *part) bool {
+	return next.identified && next.header.Previous.Salt == p.header.Salt && p.header.Salt != 0
+}
+
+// lastPossible bounds the sequences that a segment of unknown content may hold: a frame takes 64 bytes and up, and has
+// at most as many records as MaxFrame has bytes.
+func (p *part) lastPossible() uint64 {
+	const perByte = segment.MaxFrame / 64
+	return min(p.name.First+uint64(min(max(p.size, 0), segment.MaxSegment))*perByte, segment.MaxSequence)
+}

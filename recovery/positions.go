@@ -1,0 +1,162 @@
+package recovery
+
+import (
+	"maps"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+)
+
+// gatherer collects the positions of one segment, frame by frame.
+type gatherer struct {
+	outputsOnly bool // leave out everything that no output owns
+
+	values   map[string][]byte // newest value of each key; nil: removed
+	complete bool              // values began with a full set: older segments add nothing
+
+	set   map[string][]byte // of a full set that is not complete yet
+	parts uint32            // of it, seen so far
+	since map[string][]byte // what came between its parts
+
+	sourced int64 // offset of the last data frame with a source position
+	frame   segment.Frame
+	runs    []segment.Run
+}
+
+func newGatherer(outputsOnly bool) *gatherer {
+	return &gatherer{outputsOnly: outputsOnly, values: make(map[string][]byte)}
+}
+
+// take looks at a good frame. A frame that cannot be read is passed over: positions that are too old cost repeats,
+// nothing else.
+func (g *gatherer) take(p *segment.Part) {
+	switch {
+	case p.Header.Type == segment.PositionsFrame:
+		if g.frame.Decode(p.Header, p.Offset, p.Payload) != nil {
+			return
+		}
+		if set, err := segment.DecodePositions(g.frame.Body()); err == nil {
+			g.positions(set)
+		}
+	case p.Header.Type == segment.Data && !g.outputsOnly:
+		runs, err := segment.DecodeMeta(p.Payload[:p.Header.Meta], g.runs)
+		if err != nil {
+			return
+		}
+		g.runs = runs
+		for _, r := range runs {
+			if len(r.Position) == 0 {
+				continue
+			}
+			g.sourced = p.Offset
+			g.put(string(r.Key), append([]byte(nil), r.Position...))
+		}
+	}
+}
+
+func (g *gatherer) positions(set segment.Positions) {
+	if !set.Full {
+		for _, pair := range set.Pairs {
+			g.put(pair.Key, pair.Value)
+		}
+		return
+	}
+	if set.Part == 0 {
+		g.set, g.parts, g.since = make(map[string][]byte), 0, make(map[string][]byte)
+	}
+	if g.set == nil || set.Part != g.parts {
+		g.set = nil // a part is missing
+		return
+	}
+	for _, pair := range set.Pairs {
+		if g.wants(pair.Key) {
+			g.set[pair.Key] = pair.Value
+		}
+	}
+	if g.parts++; g.parts == set.Parts {
+		g.values, g.complete = g.set, true
+		maps.Copy(g.values, g.since)
+		g.set = nil
+	}
+}
+
+func (g *gatherer) put(key string, value []byte) {
+	if !g.wants(key) {
+		return
+	}
+	g.values[key] = value
+	if g.set != nil {
+		g.since[key] = value
+	}
+}
+
+func (g *gatherer) wants(key string) bool {
+	if !g.outputsOnly {
+		return true
+	}
+	_, ok := checkpoint.OutputName(key)
+	return ok
+}
+
+// merge is the positions after the segments of these gatherers, oldest first; nil ones know nothing.
+func merge(gatherers []*gatherer) map[string][]byte {
+	values := make(map[string][]byte)
+	for _, g := range gatherers {
+		if g == nil {
+			continue
+		}
+		if g.complete {
+			clear(values)
+		}
+		for key, value := range g.values {
+			if value == nil {
+				delete(values, key)
+				continue
+			}
+			values[key] = value
+		}
+	}
+	return values
+}
+
+// split parts values into the positions of outputs, by the name of the output, and all others. Values of outputs that
+// cannot be read are left out and named in bad.
+func split(values map[string][]byte) (outputs map[string]checkpoint.Position, others map[string][]byte, bad []string) {
+	outputs, others = make(map[string]checkpoint.Position), make(map[string][]byte)
+	for key, value := range values {
+		name, ok := checkpoint.OutputName(key)
+		if !ok {
+			others[key] = value
+			continue
+		}
+		p, err := checkpoint.Decode(value)
+		if err != nil {
+			bad = append(bad, name)
+			continue
+		}
+		outputs[name] = p
+	}
+	return outputs, others, bad
+}
+
+// proven is the highest sequence that positions prove to have been durable: readers never pass the mark.
+func proven(outputs map[string]checkpoint.Position) uint64 {
+	var last uint64
+	for _, p := range outputs {
+		if p.Floor > 0 {
+			last = max(last, believable(p.Floor-1))
+		}
+		for _, r := range p.Done {
+			last = max(last, believable(r.Last))
+		}
+	}
+	return last
+}
+
+// believable is a sequence, or 0 where it is none.
+func believable(sequence uint64) uint64 {
+	if sequence > segment.MaxSequence {
+		return 0
+	}
+	return sequence
+}

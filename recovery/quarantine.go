@@ -1,0 +1,127 @@
+package recovery
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"logmule/queue/vfs"
+)
+
+const (
+	copyBlock = 1 << 20
+	diskBlock = 4 << 10
+)
+
+// quarantineDir is where bytes are kept that a recovery cuts off or gives up.
+const quarantineDir = "quarantine"
+
+// Quarantine copies length bytes at offset of a segment to quarantine/<segment>-<offset>-<length>.bin in dir and
+// returns that name, relative to dir. When it returns nil the copy is durable, so the original may be changed. Bytes
+// that cannot be read are zeros in the copy. The same bytes are never copied twice: a start that was cut short finds
+// what it had saved. Other bytes of the same place get a name of their own.
+func Quarantine(fsys vfs.FS, dir string, from io.ReaderAt, segment string, offset, length int64) (string, error) {
+	if err := fsys.MkdirAll(filepath.Join(dir, quarantineDir)); err != nil {
+		return "", fmt.Errorf("make quarantine directory in %s: %w", dir, err)
+	}
+	bytesOf := io.NewSectionReader(patient{from}, offset, length)
+	for n := 1; ; n++ {
+		name := filepath.Join(quarantineDir, fmt.Sprintf("%s-%d-%d.bin", segment, offset, length))
+		if n > 1 {
+			name = fmt.Sprintf("%s.%d", name, n)
+		}
+		path := filepath.Join(dir, name)
+		same, err := holds(fsys, path, bytesOf)
+		switch {
+		case err == nil && !same:
+			continue
+		case errors.Is(err, fs.ErrNotExist):
+			err = writeCopy(fsys, path, bytesOf)
+		}
+		if err == nil {
+			err = fsys.SyncDir(filepath.Dir(path))
+		}
+		if err != nil {
+			return "", fmt.Errorf("copy damaged bytes to %s: %w", path, err)
+		}
+		return name, nil
+	}
+}
+
+// holds says whether the file has exactly these bytes, and if so makes sure that they are durable: the start that wrote
+// them may have ended before it knew.
+func holds(fsys vfs.FS, path string, want *io.SectionReader) (bool, error) {
+	if _, err := fsys.Stat(path); err != nil {
+		return false, err
+	}
+	f, err := fsys.Open(path)
+	if err != nil {
+		return false, nil // something else stands there
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil || size != want.Size() {
+		return false, err
+	}
+	a, b := make([]byte, min(copyBlock, size)), make([]byte, min(copyBlock, size))
+	for at := int64(0); at < size; at += copyBlock {
+		n := min(copyBlock, size-at)
+		if _, err := want.ReadAt(a[:n], at); err != nil && err != io.EOF {
+			return false, err
+		}
+		if _, err := f.ReadAt(b[:n], at); err != nil && err != io.EOF {
+			return false, nil
+		}
+		if !bytes.Equal(a[:n], b[:n]) {
+			return false, nil
+		}
+	}
+	return true, f.Sync()
+}
+
+func writeCopy(fsys vfs.FS, path string, from *io.SectionReader) error {
+	temp := path + ".tmp"
+	if err := fsys.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := fsys.Create(temp)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(io.NewOffsetWriter(f, 0), struct{ io.Reader }{io.NewSectionReader(from, 0, from.Size())}, make([]byte, min(copyBlock, from.Size())))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = fsys.Rename(temp, path)
+	}
+	if err != nil {
+		return errors.Join(err, fsys.Remove(temp))
+	}
+	return nil
+}
+
+// patient reads from a file on a failing disk: blocks that cannot be read are zeros.
+type patient struct{ from io.ReaderAt }
+
+func (p patient) ReadAt(b []byte, offset int64) (int, error) {
+	n, err := p.from.ReadAt(b, offset)
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	for n = 0; n < len(b); {
+		block := min(len(b)-n, diskBlock-int((offset+int64(n))%diskBlock))
+		got, err := p.from.ReadAt(b[n:n+block], offset+int64(n))
+		if err == io.EOF {
+			return n + got, io.EOF
+		}
+		if err != nil {
+			clear(b[n : n+block])
+		}
+		n += block
+	}
+	return n, nil
+}

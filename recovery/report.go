@@ -1,0 +1,91 @@
+package recovery
+
+import "slices"
+
+// Report is what a start or a check found. Its JSON form is the one object that fsck --json prints: members are added,
+// never renamed.
+type Report struct {
+	Version          int      `json:"version"` // of this object: 1
+	Clean            bool     `json:"clean"`   // no damage but what the loss ledger already tells of
+	Repaired         bool     `json:"repaired"`
+	Segments         int      `json:"segments"`
+	Records          uint64   `json:"records"`
+	Bytes            int64    `json:"bytes"`          // of all segment files
+	FirstSequence    uint64   `json:"first_sequence"` // 0: no records
+	LastSequence     uint64   `json:"last_sequence"`
+	TornTailBytes    int64    `json:"torn_tail_bytes"`
+	HealedBytes      int64    `json:"healed_bytes"`
+	QuarantinedBytes int64    `json:"quarantined_bytes"`
+	Damage           []Damage `json:"damage"`
+	LostRecords      uint64   `json:"lost_records"` // of what had been durable
+	Outputs          []Output `json:"outputs"`
+	Notes            []string `json:"notes"` // what an operator may want to know and need not act on
+}
+
+// Damage is one place where what had been durable is gone or altered.
+type Damage struct {
+	Segment   string `json:"segment"` // name of the file; empty where a file is missing whose name nothing tells
+	Offset    int64  `json:"offset"`
+	Length    int64  `json:"length"`
+	Cause     string `json:"cause"`
+	Action    string `json:"action"`
+	FirstLost uint64 `json:"first_lost"` // 0: no record is lost
+	LastLost  uint64 `json:"last_lost"`
+}
+
+// Output is how far an output has come.
+type Output struct {
+	Name     string `json:"name"`
+	Position uint64 `json:"position"` // its floor: every record before this sequence is done
+	Backlog  uint64 `json:"backlog"`  // records from there on that are not done
+}
+
+// Causes of damage.
+const (
+	causeChecksum   = "checksum"        // bytes that are not what was written
+	causeZeroed     = "zeroed"          // zeros where frames were
+	causeTruncated  = "truncated"       // the file ends too early
+	causeMissing    = "missing segment" // a whole file is gone, or was never durable
+	causeTrailer    = "trailer"
+	causeIndex      = "index"
+	causeHeader     = "header"
+	causeUnreadable = "unreadable"    // the disk returns an error, or a frame with a good checksum cannot be decoded
+	causeForeign    = "foreign bytes" // bytes behind the trailer
+)
+
+// Actions: what a repair would do, and what has been done.
+const (
+	wouldQuarantine = "would quarantine"
+	wouldHeal       = "would heal"
+	wouldRebuild    = "would rebuild"
+	wouldLedger     = "would write down"
+	didQuarantine   = "quarantined"
+	didRebuild      = "rebuilt"
+	didLedger       = "written down"
+	didNothing      = "left as it is"
+)
+
+func newReport() Report {
+	return Report{Version: 1, Clean: true, Damage: []Damage{}, Outputs: []Output{}, Notes: []string{}}
+}
+
+func (r *Report) note(text string) {
+	if !slices.Contains(r.Notes, text) {
+		r.Notes = append(r.Notes, text)
+	}
+}
+
+// add books damage that is no history.
+func (r *Report) add(d Damage) {
+	r.Clean = false
+	r.Damage = append(r.Damage, d)
+	if d.FirstLost > 0 {
+		r.LostRecords += d.LastLost - d.FirstLost + 1
+	}
+	switch d.Action {
+	case wouldHeal:
+		r.HealedBytes += d.Length
+	case wouldQuarantine, didQuarantine:
+		r.QuarantinedBytes += d.Length
+	}
+}

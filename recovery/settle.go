@@ -1,0 +1,203 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"maps"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+)
+
+// settle copies bad bytes to quarantine, writes the ledger, and only then seals what was open.
+func (s *starter) settle() error {
+	j := judge{parts: s.parts, mark: s.mark, end: s.Next - 1}
+	found := j.findings()
+	if f, ok := s.vanished(); ok {
+		found = append(found, f)
+	}
+	var losses []Loss
+	for _, f := range found {
+		if f.part != nil && f.part.sealed && f.cause != causeForeign {
+			s.Report.note(fmt.Sprintf("segment %s has damaged bytes at offset %d: its readers and fsck deal with them", f.segment, f.offset))
+			continue
+		}
+		copied, err := s.keep(f.part, f.span, f.zero)
+		if err != nil {
+			return err
+		}
+		s.book(f, copied)
+		losses = append(losses, s.sums.losses(f, s.mark, copied)...)
+	}
+	for _, p := range s.parts {
+		if p.normal() && !p.sealed && p.superseded.length > 0 {
+			if _, err := s.keep(p, p.superseded, false); err != nil {
+				return err
+			}
+			s.Report.note(fmt.Sprintf("segment %s: frames from offset %d on stand in the next segment again", p.name, p.superseded.offset))
+		}
+	}
+	now := s.opt.Now().UTC()
+	for i := range losses {
+		losses[i].Time = now
+	}
+	if err := s.ledger.Add(losses...); err != nil {
+		return fmt.Errorf("%w; see to it that the disk has room and this user may write there", err)
+	}
+	for _, p := range s.parts {
+		if err := s.finish(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// vanished is the finding where positions are all that is left of a log: what some output had not done is gone.
+func (s *starter) vanished() (finding, bool) {
+	if len(s.listed) > 0 || len(s.Outputs) == 0 {
+		return finding{}, false
+	}
+	first := s.Next
+	for _, p := range s.Outputs {
+		first = min(first, max(p.Floor, 1))
+	}
+	f := finding{cause: causeMissing, lost: checkpoint.Range{First: first, Last: s.Next - 1}}
+	return f, first < s.Next
+}
+
+// keep copies bytes of a segment to quarantine and returns the name of the copy. If that fails the segment is not to be
+// changed; only what the operator has to settle is an error.
+func (s *starter) keep(p *part, what span, zero bool) (string, error) {
+	if p == nil || what.length == 0 || zero {
+		return "", nil
+	}
+	f, err := s.fsys.Open(p.path)
+	if err == nil {
+		var name string
+		name, err = Quarantine(s.fsys, s.dir, f, p.name.String(), what.offset, what.length)
+		if err = errors.Join(err, f.Close()); err == nil {
+			return name, nil
+		}
+	}
+	p.stuck = true
+	if operational(err) {
+		return "", fmt.Errorf("%w; let this user write there", err)
+	}
+	s.Report.note(fmt.Sprintf("segment %s is left as it is, its bad bytes cannot be copied: %v", p.name, err))
+	return "", nil
+}
+
+// book puts a finding into the report.
+func (s *starter) book(f finding, copied string) {
+	switch {
+	case f.torn:
+		if !f.zero {
+			s.Report.TornTailBytes += f.length
+		}
+		if f.lost.First > 0 {
+			s.Report.note(fmt.Sprintf("records %d to %d were never acknowledged and are gone", f.lost.First, f.lost.Last))
+		}
+	case s.sums.history(f):
+	case copied != "":
+		s.Report.add(f.damage(didQuarantine))
+	case f.part != nil && f.part.stuck:
+		s.Report.add(f.damage(didNothing))
+	default:
+		s.Report.add(f.damage(didLedger))
+	}
+}
+
+// finish brings a segment into the form that it keeps. A segment without records is left: the queue deletes it.
+func (s *starter) finish(p *part) error {
+	if !p.normal() || p.stuck || (p.sealed && p.foreign.length == 0) || !p.holdsRecords() {
+		return nil
+	}
+	err := s.seal(p)
+	if operational(err) {
+		return fmt.Errorf("%w; let this user write %s", err, p.path)
+	}
+	if err != nil {
+		s.Report.note(fmt.Sprintf("segment %s stays as it is: %v", p.name, err))
+	}
+	return nil
+}
+
+func (s *starter) seal(p *part) error {
+	f, err := s.fsys.OpenWrite(p.path)
+	if err != nil {
+		return fmt.Errorf("open segment to seal it: %w", err)
+	}
+	if p.sealed {
+		err = f.Truncate(p.foreign.offset)
+		if err == nil {
+			err = f.Sync()
+		}
+		return errors.Join(err, f.Close())
+	}
+	h := p.header
+	if h.Queue == (segment.ID{}) {
+		h.Queue = s.Queue
+	}
+	// A trailer vouches for the frames, and the process that wrote them may have ended before its sync.
+	if err = f.Sync(); err == nil {
+		p.trailer, err = segment.SealRecovered(f, h, p.end, s.mark)
+	}
+	if err == nil {
+		p.size, err = f.Size()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// describe fills in what the queue needs to know.
+func (s *starter) describe() {
+	older := s.listed[:s.older]
+	for i, l := range older {
+		next := segment.Name{First: s.Next}
+		if i+1 < len(s.listed) {
+			next = s.listed[i+1].name
+		}
+		s.Segments = append(s.Segments, Segment{Name: l.name, Size: l.size, Last: next.First - 1})
+		s.Report.Segments++
+		s.Report.Bytes += l.size
+		s.Report.Records += next.First - l.name.First
+	}
+	for _, p := range s.parts {
+		if !p.normal() {
+			continue
+		}
+		if !p.holdsRecords() {
+			if !p.stuck {
+				s.Empty = append(s.Empty, p.name)
+			}
+			if p.identified && s.Previous.Salt == 0 {
+				s.Previous = p.header.Previous
+			}
+			continue
+		}
+		s.Segments = append(s.Segments, Segment{Name: p.name, Size: p.size, Last: p.last, DataEnd: p.end, MaxTime: p.maxTime})
+		s.Previous = segment.Link{Last: p.last, Salt: p.header.Salt}
+	}
+	s.Report.count(s.parts)
+	if len(older) > 0 {
+		s.Report.FirstSequence = older[0].name.First
+		s.Report.LastSequence = max(s.Report.LastSequence, s.Segments[len(s.Segments)-1].Last)
+	}
+	s.Report.outputs(s.Outputs)
+}
+
+// outputs fills in the outputs by name.
+func (r *Report) outputs(outputs map[string]checkpoint.Position) {
+	for _, name := range slices.Sorted(maps.Keys(outputs)) {
+		p := outputs[name]
+		r.Outputs = append(r.Outputs, Output{Name: name, Position: p.Floor, Backlog: backlog(p, r.FirstSequence, r.LastSequence)})
+	}
+}
+
+// noteLedger tells of lines of the ledger that cannot be read.
+func (r *Report) noteLedger(bad int) {
+	if bad > 0 {
+		r.note(fmt.Sprintf("%d lines of %s are torn or altered and passed over", bad, ledgerFile))
+	}
+}

@@ -1,0 +1,246 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+)
+
+// Start prepares the data directory dir for the queue that is about to be opened on it: it counts the start, reads at
+// most the two newest segments that hold records, and settles what a crash or damage has left in them. The caller holds
+// the lock and owns store. Whatever is damaged is lived with; the error is one that the operator has to settle, such as
+// a missing permission, or an *UnknownFormatError for the identity. Start may fail or be killed at any point and be
+// repeated.
+func Start(fsys vfs.FS, dir string, store checkpoint.Store, opt Options) (State, error) {
+	if err := fsys.MkdirAll(filepath.Join(dir, SegmentDir)); err != nil {
+		return State{}, fmt.Errorf("make segment directory in %s: %w; let this user write there", dir, err)
+	}
+	ledger, err := OpenLedger(fsys, dir)
+	if err != nil {
+		return State{}, err
+	}
+	s := starter{fsys: fsys, dir: dir, opt: opt.withDefaults(), ledger: ledger, sums: ledger.sums()}
+	s.Report = newReport()
+	s.Report.noteLedger(s.sums.bad)
+	if err := errors.Join(s.start(store), ledger.Close()); err != nil {
+		return State{}, err
+	}
+	return s.State, nil
+}
+
+// starter is one Start under way.
+type starter struct {
+	fsys   vfs.FS
+	dir    string
+	opt    Options
+	ledger *Ledger
+	sums   ledgerSums
+
+	State
+	listed []listed
+	parts  []*part // the newest ones, in order
+	older  int     // of listed, those before parts
+	stored map[string]checkpoint.Position
+	mark   uint64
+}
+
+func (s *starter) start(store checkpoint.Store) error {
+	starts, err := s.identify()
+	if err != nil {
+		return err
+	}
+	if err := s.examine(); err != nil {
+		return err
+	}
+	if err := s.count(starts); err != nil {
+		return err
+	}
+	s.place(store)
+	if err := s.cutSourced(); err != nil {
+		return err
+	}
+	s.advance()
+	if err := s.settle(); err != nil {
+		return err
+	}
+	s.describe()
+	return nil
+}
+
+// identify reads the identity, which may be lost, and lists the segments.
+func (s *starter) identify() (uint64, error) {
+	id, starts, lost, err := readIdentity(s.fsys, s.dir)
+	if err != nil {
+		return 0, err
+	}
+	s.Queue = id
+	found, notes, err := list(s.fsys, s.dir)
+	if err != nil {
+		return 0, err
+	}
+	s.listed = found
+	for _, n := range notes {
+		s.Report.note(n)
+	}
+	if lost != nil && (!missing(lost) || len(found) > 0) {
+		s.Report.note(fmt.Sprintf("the identity was lost and is made again from the segments (%v)", lost))
+	}
+	return starts, nil
+}
+
+// examine reads the newest segments: back to the second one that holds records. Those that hold none are small, and
+// the queue deletes them at every start. If a file does not have the name of the segment in it, no name can be relied
+// on, and all are read.
+func (s *starter) examine() error {
+	var next *part
+	full, complete := 0, false
+	s.older = len(s.listed)
+	for misnamed := false; s.older > 0 && (full < 2 || misnamed); {
+		s.older--
+		p, err := s.read(s.listed[s.older], next, complete)
+		if err != nil {
+			return err
+		}
+		s.parts = append(s.parts, p)
+		misnamed = misnamed || p.misnamed
+		if !p.normal() {
+			continue
+		}
+		if s.Queue == (segment.ID{}) {
+			s.Queue = p.header.Queue
+		}
+		next = p
+		if p.holdsRecords() {
+			full++
+		}
+		complete = complete || p.positions != nil && p.positions.complete
+	}
+	slices.Reverse(s.parts)
+	return nil
+}
+
+// read is one step of examine. A sealed segment whose positions are not needed is only asked for its trailer.
+func (s *starter) read(l listed, next *part, complete bool) (*part, error) {
+	p, f, err := openPart(s.fsys, l)
+	if err != nil || f == nil {
+		return p, err
+	}
+	p.disown(s.Queue)
+	switch {
+	case p.aside != "" && !p.misnamed:
+	case p.sealed && complete:
+		p.believe(next)
+	default:
+		p.positions = newGatherer(false)
+		err = p.scan(f, next, unpaced, p.positions.take)
+	}
+	return p, errors.Join(err, f.Close())
+}
+
+// count makes this start durable before anything else is changed.
+func (s *starter) count(starts uint64) error {
+	if s.Queue == (segment.ID{}) {
+		s.Queue = segment.NewID()
+	}
+	for _, p := range s.parts {
+		if p.normal() {
+			starts = max(starts, p.header.Epoch.Starts)
+		}
+	}
+	s.Epoch = segment.NewEpoch(starts + 1)
+	return writeIdentity(s.fsys, s.dir, s.Queue, s.Epoch.Starts)
+}
+
+// place finds the positions and the durable mark.
+func (s *starter) place(store checkpoint.Store) {
+	var err error
+	if s.stored, err = store.Load(); err != nil {
+		s.Report.note(fmt.Sprintf("the checkpoints cannot be read, the positions in the log are used: %v", err))
+	}
+	s.gather()
+	s.mark = proven(s.Outputs)
+	for _, p := range s.parts {
+		if p.normal() {
+			s.mark = max(s.mark, p.mark)
+		}
+	}
+}
+
+// gather merges the positions in the log, and those of outputs with the stored ones.
+func (s *starter) gather() {
+	var gathered []*gatherer
+	for _, p := range s.parts {
+		if p.normal() {
+			gathered = append(gathered, p.positions)
+		}
+	}
+	var bad []string
+	s.Outputs, s.Positions, bad = split(merge(gathered))
+	for _, name := range bad {
+		s.Report.note(fmt.Sprintf("the position of output %s in the log cannot be read", name))
+	}
+	for key, p := range s.stored {
+		name, ok := checkpoint.OutputName(key)
+		if was, known := s.Outputs[name]; ok && (!known || p.Newer(was)) {
+			s.Outputs[name] = p
+		}
+	}
+}
+
+// cutSourced gives up frames that no source has an acknowledgement for, where they follow a hole that nobody was told of
+// either and carry source positions. Such a position claims what was in the hole too, so the source would never send
+// that again. Without these frames it sends all of it again, once.
+func (s *starter) cutSourced() error {
+	for _, p := range s.parts {
+		if !p.normal() || p.sealed || p.positions == nil {
+			continue
+		}
+		for _, h := range p.holes {
+			if h.next == 0 || h.expected <= s.mark || p.positions.sourced < h.offset {
+				continue
+			}
+			if err := s.cut(p, h.offset); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// cut reads a segment again as if its frames ended at offset.
+func (s *starter) cut(p *part, offset int64) error {
+	was := p.reading
+	f, err := s.fsys.Open(p.path)
+	if err != nil {
+		return fmt.Errorf("open segment %s again: %w", p.path, err)
+	}
+	p.positions = newGatherer(false)
+	p.reading, err = scan(f, p.header, offset, p.bound, unpaced, p.positions.take)
+	p.seen, p.mark, p.zeros = was.seen, was.mark, was.zeros
+	p.cut = span{offset, p.size - p.zeros - offset}
+	s.gather()
+	return errors.Join(err, f.Close())
+}
+
+// advance finds the next sequence: above everything that any file has ever told of.
+func (s *starter) advance() {
+	last := max(s.mark, s.sums.lost.last())
+	for _, l := range s.listed[:s.older] {
+		last = max(last, l.name.First-1)
+	}
+	for _, p := range s.parts {
+		switch {
+		case p.opaque && !p.gone:
+			last = max(last, p.lastPossible())
+		case p.normal() || p.misnamed:
+			last = max(last, p.seen, p.header.First-1, p.header.Previous.Last)
+		}
+	}
+	s.Next = last + 1
+}
