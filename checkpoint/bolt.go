@@ -159,7 +159,7 @@ func createTemp(temp string, values table) error {
 	if err = errors.Join(err, closeBolt(db, err)); err != nil {
 		return err
 	}
-	return nil
+	return fill(temp)
 }
 
 // fill writes a file anew over itself and zeros behind it, so that none of it is a hole. Only for a file that nobody

@@ -40,15 +40,17 @@ func wantProblem(t *testing.T, path, what string) (*Bolt, string) {
 	return b, moved
 }
 
+// TestNewFileIsWrittenInFull looks at the file before it is opened again, which would fill holes too, but not on every
+// file system.
 func TestNewFileIsWrittenInFull(t *testing.T) {
-	path, b, want := newBolt(t, t.TempDir())
+	path := filepath.Join(t.TempDir(), "checkpoints.db")
+	must(t, createTemp(path, table{"a": full()}))
 	var st unix.Stat_t
 	must(t, unix.Stat(path, &st))
 	if st.Size != fileSize || st.Blocks*512 < fileSize || st.Mode&0o777 != 0o600 {
 		t.Fatalf("size %d, blocks %d, mode %o", st.Size, st.Blocks, st.Mode)
 	}
-	must(t, b.Close())
-	wantValues(t, mustOpen(t, path), want)
+	wantValues(t, mustOpen(t, path), map[string]Position{"a": full()})
 }
 
 // TestWhatACrashLeft: whatever a creation that did not end has left under the temporary name does no harm.

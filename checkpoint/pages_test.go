@@ -274,6 +274,15 @@ func TestCraftedDamage(t *testing.T) {
 			copy(one, two)
 			copy(two, first)
 		}, "key"},
+		{"a key beyond its page", large, func(f []byte) { nudge(branchKey(t, branch(f), 1), 1) }, "is out of order"},
+		{"a key of the page before", large, func(f []byte) { nudge(branchKey(t, branch(f), 1), -1) }, "belongs to the next page"},
+		{"keys in the wrong order", large, func(f []byte) {
+			leaf := page(f, order.Uint64(branch(f)[pageHeader+8:]))
+			elements, err := parseElements(leaf, leafPage)
+			must(t, err)
+			copy(elements[0].key, elements[1].key)
+		}, "key 1 is out of order"},
+		{"the number of another page", large, func(f []byte) { order.PutUint64(root(f), newest(f).root+1) }, "says that it is page"},
 		{"a key without bytes", large, func(f []byte) { order.PutUint32(branch(f)[pageHeader+4:], 0) }, "key of 0"},
 		{"a key of another output", small, func(f []byte) {
 			at := bytes.Index(root(f), []byte("output-0"))
@@ -299,6 +308,17 @@ func newest(file []byte) meta {
 	m, _ := (&pages{file: file}).newestMeta()
 	return m
 }
+
+// branchKey is the key of an element of a branch.
+func branchKey(t *testing.T, b []byte, i int) []byte {
+	t.Helper()
+	elements, err := parseElements(b, branchPage)
+	must(t, err)
+	return elements[i].key
+}
+
+// nudge moves a key a little up or down in the order of keys.
+func nudge(key []byte, by int) { key[len(key)-1] = byte(int(key[len(key)-1]) + by) }
 
 // inline is the page of the positions bucket within the root.
 func inline(t *testing.T, file []byte) []byte {

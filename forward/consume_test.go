@@ -114,6 +114,41 @@ func TestRetriesTheSameBatch(t *testing.T) {
 	})
 }
 
+func TestEachOutageBeginsWithTheFirstDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, in, out := newRig(t), newTap(), new(sink)
+		r.addInput("in", in.build)
+		r.addOutput("out", out.build)
+		calls := 0
+		var last time.Time
+		var waits []time.Duration
+		out.send = func(_ context.Context, b *output.Batch) error {
+			if calls++; calls%5 == 2 { // the second attempt of each outage
+				waits = append(waits, time.Since(last))
+			}
+			last = time.Now()
+			if calls%5 == 0 {
+				return nil
+			}
+			return errRefused
+		}
+		r.start()
+		for range 3 {
+			in.send(t, "one")
+			eventually(t, "delivered", func() bool { return r.output("out").BacklogRecords == 0 })
+		}
+		for i, d := range waits {
+			if d > firstDelay*12/10 {
+				t.Errorf("outage %d: the second attempt came after %v", i, d)
+			}
+		}
+		if len(waits) != 3 {
+			t.Errorf("%d outages", len(waits))
+		}
+		r.mustStop()
+	})
+}
+
 func TestRetryAfterIsHonoured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, in, out := newRig(t), newTap(), new(sink)

@@ -115,6 +115,32 @@ func TestAllRejectedIsNoFailure(t *testing.T) {
 	})
 }
 
+func TestEveryRejectionIsOneDeadLetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, in, out := newRig(t), newTap(), new(sink)
+		r.addInput("in", in.build)
+		r.addOutput("out", out.build)
+		attempt := 0
+		out.send = func(_ context.Context, b *output.Batch) error {
+			if attempt++; attempt <= 3 { // one more rejection with each failed attempt
+				b.Reject(3-attempt, "no")
+				return errRefused
+			}
+			return nil
+		}
+		r.start()
+		in.send(t, numbered(0, 5)...)
+		eventually(t, "done", func() bool { return r.output("out").BacklogRecords == 0 })
+		if o := r.output("out"); o.DeadLetters != 3 || o.Records != 2 {
+			t.Errorf("status: %+v", o)
+		}
+		r.mustStop()
+		if l := r.letters(); len(l) != 3 {
+			t.Errorf("%d dead letters for 3 rejections", len(l))
+		}
+	})
+}
+
 func TestNothingIsDoneBeforeItsDeadLetterIsDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, in, out := newRig(t), newTap(), new(sink)

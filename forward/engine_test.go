@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -43,19 +44,19 @@ func TestStartAndStopOrder(t *testing.T) {
 				time.Sleep(time.Second)
 				note("input listens")
 				err := in.Run(ctx, emit)
-				time.Sleep(time.Second) // the stop of an input takes its time
+				if _, err := emit(context.WithoutCancel(ctx), linesPack("two\n")); err != nil { // what was read before the stop
+					t.Error(err)
+				}
+				time.Sleep(2 * time.Second)
 				note("input stopped")
 				return err
 			}), nil
 		})
-		out := &sink{}
+		out := new(sink)
 		out.send = func(ctx context.Context, b *output.Batch) error {
-			if b.First == 1 {
-				note("output delivers")
-			}
-			pause(ctx, 3*time.Second)
-			out.take(b, 0, b.Len())
-			note("request done")
+			note(fmt.Sprintf("request %d begins", b.First))
+			pause(ctx, time.Duration(b.First)*3*time.Second/2)
+			note(fmt.Sprintf("request %d ends", b.First))
 			return nil
 		}
 		r.addOutput("out", out.build)
@@ -98,7 +99,9 @@ func TestStartAndStopOrder(t *testing.T) {
 			t.Errorf("Ready = %v, %q while stopping", ok, why)
 		}
 		<-done
-		want := []string{"admin", "input listens", "output delivers", "input stopped", "request done", "run returns"}
+		want := []string{
+			"admin", "input listens", "request 1 begins", "request 1 ends", "request 2 begins", "input stopped", "request 2 ends", "run returns",
+		}
 		if !slices.Equal(order, want) {
 			t.Errorf("order %q, want %q", order, want)
 		}

@@ -267,6 +267,30 @@ func TestPowerLossAtEveryOperation(t *testing.T) {
 	}
 }
 
+// TestPowerLossDuringRecovery loses power in a run, and again at each operation of the start that follows.
+func TestPowerLossDuringRecovery(t *testing.T) {
+	for n := 5; n < 100 && !t.Failed(); n += 9 {
+		for again := 1; ; again++ {
+			mode := []faultfs.Mode{faultfs.Keep, faultfs.Drop, faultfs.Reorder}[(n+again)%3]
+			fsys, store, m := faultfs.New(), checkpoint.NewMemory(), newModel()
+			fsys.CrashAt(n)
+			m.life(t, options(fsys, store), func() bool { return fsys.Ops() >= n })
+			second := fsys.Crash(mode, uint64(n))
+			second.CrashAt(again)
+			if q, err := Open(options(second, store)); err == nil {
+				_ = q.Close() // the disk may be gone by now
+			}
+			if second.Ops() < again {
+				break
+			}
+			m.judge(t, options(second.Crash(mode, uint64(again)), store))
+			if t.Failed() {
+				t.Fatalf("crash at operation %d, and at operation %d of the next start", n, again)
+			}
+		}
+	}
+}
+
 // TestPlantedAcknowledgeBeforeSync is the twin: a queue that acknowledges before fdatasync must be caught.
 func TestPlantedAcknowledgeBeforeSync(t *testing.T) {
 	for n := 10; n < 200; n++ {

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -104,11 +105,16 @@ func open(opt Options) (*Queue, error) {
 		return nil, fmt.Errorf("look for room in %s: %w", opt.Dir, err)
 	}
 	opt = opt.fit(space)
+	_, err = opt.FS.Stat(filepath.Join(opt.Dir, "identity"))
+	fresh := errors.Is(err, fs.ErrNotExist)
 	store, problems, err := opt.OpenStore(filepath.Join(opt.Dir, "checkpoints.db"))
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoints: %w", err)
 	}
 	for _, p := range problems {
+		if fresh && p.MovedTo == "" {
+			continue // there is nothing yet that it could have lost
+		}
 		opt.Log.Warn("checkpoints were damaged; positions come from the log", "what", p.What, "moved_to", p.MovedTo)
 	}
 	state, err := recovery.Start(opt.FS, opt.Dir, store, recovery.Options{})

@@ -151,8 +151,11 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 			return lost, false, err
 		}
 	}
-	if end := r.in.end.Load(); r.scan == nil || (end > r.end && !r.in.sealed.Load()) || r.at > r.end {
+	if end := r.in.end.Load(); r.scan == nil {
 		r.rescan(end)
+	} else if end > r.end {
+		r.scan.Extend(end)
+		r.end = end
 	}
 	for {
 		part, err := r.scan.Next()
@@ -273,9 +276,8 @@ func (r *Reader) closeFile() {
 // endOfFile is reached without having found next. What the segment should still hold is lost; if it should hold
 // nothing more, or has grown meanwhile, the next look finds the rest.
 func (r *Reader) endOfFile() (lost checkpoint.Range, found bool, err error) {
-	if end := r.in.end.Load(); end > r.end {
-		r.rescan(end)
-		return lost, false, nil
+	if r.in.end.Load() > r.end {
+		return lost, false, nil // it has grown
 	}
 	if last := r.in.last.Load(); r.next <= last {
 		lost = checkpoint.Range{First: r.next, Last: last}

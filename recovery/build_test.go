@@ -22,9 +22,10 @@ const epochTime = int64(1_700_000_000_000_000_000)
 
 // builder writes a queue directory as the queue does, with everything under the test's control.
 type builder struct {
-	t    testing.TB
-	fs   *faultfs.FS
-	size uint64
+	t     testing.TB
+	fs    *faultfs.FS
+	size  uint64
+	codec segment.Codec
 
 	queue  segment.ID
 	epoch  segment.Epoch
@@ -45,7 +46,7 @@ type placed struct {
 }
 
 func newBuilder(t testing.TB) *builder {
-	b := &builder{t: t, fs: faultfs.New(), size: 64 << 10, queue: segment.ID{1, 2, 3}, next: 1}
+	b := &builder{t: t, fs: faultfs.New(), size: 64 << 10, codec: segment.Snappy, queue: segment.ID{1, 2, 3}, next: 1}
 	b.must(b.fs.MkdirAll(filepath.Join(testDir, SegmentDir)))
 	b.start()
 	return b
@@ -83,7 +84,7 @@ func (b *builder) frame(h segment.FrameHeader, runs []segment.Run, raw []byte) {
 	b.t.Helper()
 	h.Mark = b.mark
 	h.Time = epochTime + int64(h.First)*1e6
-	buf := segment.EncodeFrame(nil, &h, runs, raw, segment.Snappy)
+	buf := segment.EncodeFrame(nil, &h, runs, raw, b.codec)
 	at := b.w.End()
 	h.Put(buf, b.w.Header().Salt, at)
 	b.must(b.w.Write([]segment.FrameHeader{h}, [][]byte{buf}))

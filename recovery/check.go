@@ -162,12 +162,12 @@ func (c *checker) read(i int) (*part, error) {
 	}
 	p.disown(c.queue)
 	if p.normal() {
-		err = c.readFrames(p, f, c.next(i))
+		err = c.readPart(p, f, c.next(i))
 	}
 	return p, errors.Join(err, f.Close())
 }
 
-func (c *checker) readFrames(p *part, f vfs.File, next *part) error {
+func (c *checker) readPart(p *part, f vfs.File, next *part) error {
 	p.positions = newGatherer(true)
 	take := p.positions.take
 	if c.opt.Deep {
@@ -177,13 +177,20 @@ func (c *checker) readFrames(p *part, f vfs.File, next *part) error {
 			d.take(s)
 		}
 	}
-	if err := p.scan(f, next, c.pass, take); err != nil {
+	left := p.size
+	pace := func(n int64) error {
+		left -= n
+		return c.pass(n)
+	}
+	if err := p.scan(f, next, pace, take); err != nil {
 		return err
 	}
 	if p.sealed {
-		return p.verify(f)
+		if err := p.verify(f); err != nil {
+			return err
+		}
 	}
-	return nil
+	return c.pass(left)
 }
 
 // next is the following segment that is ours to read. Its header is all that is looked at, and never changes.

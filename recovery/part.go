@@ -128,6 +128,9 @@ func (p *part) scan(f vfs.File, next *part, pace func(int64) error, take func(*s
 	}
 	p.reading = r
 	if p.sealed {
+		if n := len(p.holes); n > 0 {
+			p.holes[n-1].length += p.zeros // no space was reserved here
+		}
 		p.mark, p.seen = max(p.mark, p.trailer.Mark), max(p.seen, p.trailer.Last)
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 // redundant is what is left of a sealed segment's parity: which stripes are bad, and which of those it can give back.
 type redundant struct {
 	stripe int64
+	end    int64 // of the stripes
 	bad    map[int]bool
 	groups map[int]int  // bad stripes in each group
 	lost   map[int]bool // groups whose parity is bad
@@ -20,7 +21,7 @@ type redundant struct {
 // heals tells whether every bad stripe under a range can be made again from the others of its group, and that this
 // changes something: a hole that was there when the segment was sealed is part of the stripes as they should be.
 func (r *redundant) heals(what span) bool {
-	if r == nil || what.length == 0 {
+	if r == nil || what.length == 0 || what.offset >= r.end {
 		return false
 	}
 	any := false
@@ -89,7 +90,7 @@ func (p *part) vouched(f io.ReaderAt, offset int64) bool {
 // own: they lie in the padding.
 func (p *part) redundancy(f io.ReaderAt, x segment.Index, add func(int64, int64, string, string)) (*redundant, error) {
 	t := p.trailer
-	r := &redundant{stripe: int64(t.Stripe), bad: make(map[int]bool), groups: make(map[int]int), lost: make(map[int]bool)}
+	r := &redundant{stripe: int64(t.Stripe), end: t.DataEnd, bad: make(map[int]bool), groups: make(map[int]int), lost: make(map[int]bool)}
 	groups, err := segment.BadParity(f, t, x)
 	if err != nil {
 		return nil, err
@@ -107,12 +108,23 @@ func (p *part) redundancy(f io.ReaderAt, x segment.Index, add func(int64, int64,
 		r.bad[i] = true
 		r.groups[i%segment.Groups]++
 	}
+	var run span // of neighbouring stripes
 	for _, i := range bad {
 		what := span{int64(i) * r.stripe, r.stripe}
 		what.length = min(what.length, t.DataEnd-what.offset)
-		if !p.explained(what) {
-			add(what.offset, what.length, causeChecksum, wouldQuarantine)
+		switch {
+		case p.explained(what):
+		case run.length > 0 && run.offset+run.length == what.offset:
+			run.length += what.length
+		default:
+			if run.length > 0 {
+				add(run.offset, run.length, causeChecksum, wouldQuarantine)
+			}
+			run = what
 		}
+	}
+	if run.length > 0 {
+		add(run.offset, run.length, causeChecksum, wouldQuarantine)
 	}
 	return r, nil
 }

@@ -44,6 +44,10 @@ func NewScanner(f io.ReaderAt, salt uint64, start, end int64) *Scanner {
 	return &Scanner{f: f, salt: salt, start: start, at: start, base: start, end: end}
 }
 
+// Extend moves the end of the range on, for a segment that has grown. Only a scan that has found no bad bytes at its old
+// end may be extended.
+func (s *Scanner) Extend(end int64) { s.end = max(s.end, end) }
+
 // Next returns the next part; parts follow each other without a gap. Bad ranges never touch, but for one case: zeros
 // that go on to the end of the range are a part of their own. Errors: io.EOF at the end, and that of a closed file.
 func (s *Scanner) Next() (Part, error) {

@@ -116,6 +116,28 @@ func TestMoveSyncedAtTheTarget(t *testing.T) {
 	wantOutcomes(t, fsys, "a=A d/a=A", "d/a=A")
 }
 
+// TestMoveSyncedAtTheSource brings the new name with it, and what the new name was before does not come back.
+func TestMoveSyncedAtTheSource(t *testing.T) {
+	fsys := synced(t, "a=A")
+	create(t, fsys, "d/x", "earlier")
+	must(t, fsys.Rename("a", "d/x"))
+	must(t, fsys.SyncDir("/"))
+	wantOutcomes(t, fsys, "d/x=A")
+}
+
+// TestCrashAfterCrash: what a crash left is durable, and the rules hold from there on.
+func TestCrashAfterCrash(t *testing.T) {
+	fsys := synced(t, "a=A", "d/b=B")
+	after := fsys.Crash(Keep, 0)
+	wantOutcomes(t, after, "a=A d/b=B")
+	must(t, after.Remove("a"))
+	f, err := after.OpenWrite("d/b")
+	must(t, err)
+	write(t, f, "X", 0)
+	wantTree(t, after.Crash(Drop, 0), "a=A", "d/b=B")
+	wantTree(t, fsys, "a=A", "d/b=B")
+}
+
 func TestSyncDirForgetsHistory(t *testing.T) {
 	fsys := synced(t, "a=A")
 	must(t, fsys.Rename("a", "d/x"))
@@ -241,6 +263,16 @@ func TestTruncatedBytesDoNotComeBack(t *testing.T) {
 	wantTree(t, fsys.Crash(Drop, 0), "a="+whole)
 	must(t, f.Sync())
 	wantOutcomes(t, fsys, zeros(1200))
+}
+
+// TestSectorsAreNotTorn: behind the end of the file the kernel writes zeros, not what the disk held there.
+func TestSectorsAreNotTorn(t *testing.T) {
+	fsys := synced(t, "a=oo")
+	f, err := fsys.OpenWrite("a")
+	must(t, err)
+	must(t, f.Truncate(0))
+	write(t, f, "n", 0)
+	wantOutcomes(t, fsys, "a=oo", "a=n", "a=n\x00", "a=\x00", "a=")
 }
 
 func TestCrashIsDeterministic(t *testing.T) {
