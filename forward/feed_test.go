@@ -222,3 +222,17 @@ func TestFeedFramesAreReused(t *testing.T) {
 		t.Errorf("%d frames for batches of two", len(f.frames))
 	}
 }
+
+func TestFeedBoundsTheFrames(t *testing.T) {
+	packs := make([]string, feedFrames+10)
+	for i := range packs {
+		packs[i] = "x\n"
+	}
+	f, _ := feedOf(t, packs...)
+	var b output.Batch
+	for _, want := range []int{feedFrames, 10, 0} {
+		if err := f.fill(&b); err != nil || b.Len() != want {
+			t.Errorf("batch of %d records, %v, want %d", b.Len(), err, want)
+		}
+	}
+}

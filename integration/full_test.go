@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -45,7 +46,7 @@ url = "http://%s/logs"
 }
 
 func (l *lab) poster(name, in string) *rig.HTTPSource {
-	return &rig.HTTPSource{URL: "http://" + in + "/", Source: l.judge.Source(name), Batch: fullBatch, Size: fullRecord, Every: time.Millisecond}
+	return &rig.HTTPSource{URL: "http://" + in + "/", Source: l.judge.Source(name), Batch: fullBatch, Size: fullRecord, Every: time.Millisecond, Wait: 2 * time.Second}
 }
 
 // status asks the admin listener for the status of a page alone.
@@ -67,6 +68,22 @@ func (l *lab) goesOn(s *judge.Source) {
 	if took > 5*time.Second {
 		l.t.Errorf("went on %v after space came back", took)
 	}
+}
+
+// refuses posts a batch, which must be answered with 503 and the time to try again.
+func (l *lab) refuses(in, name string) {
+	l.t.Helper()
+	s := l.judge.Source(name)
+	record, n := s.Append(nil, fullRecord)
+	start := time.Now()
+	resp, err := http.Post("http://"+in+"/", "text/plain", bytes.NewReader(append(record, '\n')))
+	must(l.t, err)
+	must(l.t, resp.Body.Close())
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		l.t.Errorf("a post to the full queue is answered %s, Retry-After %q, want 503 with it", resp.Status, resp.Header.Get("Retry-After"))
+	}
+	s.Refused(n, n)
+	l.t.Logf("refused %v after the post", time.Since(start))
 }
 
 // ledger sums the counts of the loss ledger.
@@ -97,6 +114,7 @@ func TestFullDiskBlocks(t *testing.T) {
 		empty, err := rig.Fill(disk, int64(round)*512<<10) // to the last byte; then to below min_free
 		must(t, err)
 		l.wait("/readyz says 503", func() bool { return l.status("/readyz") == http.StatusServiceUnavailable })
+		l.refuses(in, fmt.Sprintf("refused-%d", round))
 		if status := l.status("/healthz"); status != http.StatusOK {
 			t.Errorf("/healthz says %d while the disk is full", status)
 		}
@@ -111,10 +129,7 @@ func TestFullDiskBlocks(t *testing.T) {
 	sink := httpSink(t, out, d.Arrived)
 	owed := s.Source.Owed()
 	l.wait("ingest goes on", func() bool { return s.Source.Owed() > owed+1000 })
-	answers := stop()
-	if answers[http.StatusOK] == 0 || answers[http.StatusServiceUnavailable] == 0 || len(answers) > 3 {
-		t.Errorf("answers to the client: %v, want 200 and 503", answers)
-	}
+	t.Logf("answers to the client: %v", stop())
 	l.drained(d)
 	l.verdict(sink.Largest())
 	if n := l.ledger(); n != 0 {
@@ -173,8 +188,13 @@ func TestFullDiskDropsOldest(t *testing.T) {
 	httpSink(t, out, d.Arrived)
 	l.wait("the backlog has drained", func() bool { return l.metric(backlogRecords) == 0 })
 	f := l.judge.Verdict().Findings[0]
-	if missing := f.Lost.Count; missing != uint64(dropped) || missing == 0 {
-		t.Errorf("%d records dropped by the counter, %d missing\n%s", dropped, missing, l.judge.Verdict())
+	missing := int(f.Lost.Count)
+	if lost := l.metric(lostRecords, `output="out"`); missing != lost || missing == 0 {
+		t.Errorf("%d records lost by the counter of the output, %d missing\n%s", lost, missing, l.judge.Verdict())
+	}
+	// The batch that the output had in its hands when its segment went counts as dropped and is delivered all the same.
+	if inHand := 1 << 20 / fullRecord; dropped < missing || dropped > missing+inHand {
+		t.Errorf("%d records dropped by the counter of the queue, %d missing", dropped, missing)
 	}
 	if f.Altered.Count+f.Invented.Count+f.Refused.Count+f.Disordered.Count+f.Doubled.Count > 0 {
 		t.Error(l.judge.Verdict())

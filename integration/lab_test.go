@@ -110,9 +110,7 @@ func (l *lab) end() {
 	if l.proc == nil {
 		return
 	}
-	select {
-	case <-l.proc.Done():
-	default:
+	if !l.ended() {
 		l.stop()
 	}
 	l.proc.Kill()
@@ -195,9 +193,27 @@ func (l *lab) verdict(doubled int) {
 	}
 }
 
+// wait waits for a condition; an early end of the daemon ends it too.
 func (l *lab) wait(what string, holds func() bool) {
 	l.t.Helper()
-	must(l.t, rig.Wait(patience, what, holds))
+	ended := false
+	err := rig.Wait(patience, what, func() bool {
+		ended = l.ended() // looked at first, so that the condition has the last word
+		return holds() || ended
+	})
+	if err == nil && ended && !holds() {
+		err = fmt.Errorf("the daemon ended before %s", what)
+	}
+	must(l.t, err)
+}
+
+func (l *lab) ended() bool {
+	select {
+	case <-l.proc.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // metric reads one of the daemon's counters.

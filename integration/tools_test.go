@@ -16,7 +16,7 @@ func (l *lab) backlogBySurvey() (n uint64) {
 	l.t.Helper()
 	var survey struct {
 		Outputs []struct {
-			Backlog uint64 `json:"backlog"`
+			Backlog uint64 `json:"backlog_records"`
 		} `json:"outputs"`
 	}
 	l.json(&survey, "stat", l.data, "--json")

@@ -99,7 +99,7 @@ func (q *Queue) saveCheckpoints() error {
 	versions := map[*Reader]uint64{}
 	for _, r := range q.attached() {
 		if r.dirty() {
-			positions[r.name], versions[r] = r.position(q.epoch)
+			positions[checkpoint.Key(r.name)], versions[r] = r.position(q.epoch)
 		}
 	}
 	if len(positions) == 0 {
@@ -109,7 +109,7 @@ func (q *Queue) saveCheckpoints() error {
 		return err
 	}
 	for r, version := range versions {
-		r.stored(version, positions[r.name].Floor)
+		r.stored(version, positions[checkpoint.Key(r.name)].Floor)
 	}
 	q.counters.saves.Add(1)
 	q.saved.wake()

@@ -293,6 +293,27 @@ func TestCheckpointsLost(t *testing.T) {
 	}
 }
 
+// TestCheckpointIsKept: what Checkpoint made durable is not delivered again, though the power goes at once.
+func TestCheckpointIsKept(t *testing.T) {
+	b := newBench(t, nil)
+	r := b.q.Reader("out", Oldest)
+	b.fill(10, 100)
+	b.take(r, 6)
+	r.SetState([]byte("six"))
+	if err := r.Checkpoint(b.ctx); err != nil {
+		t.Fatal(err)
+	}
+	left := b.fsys.Crash(faultfs.Drop, 1)
+	b.close()
+	b.fsys, b.opt.FS = left, left
+	b.open()
+	r = b.q.Reader("out", Oldest)
+	got, _ := b.take(r, 4)
+	if !strings.HasPrefix(got[0], "000006") || string(r.State()) != "six" {
+		t.Fatalf("goes on at %.20q with state %q", got[0], r.State())
+	}
+}
+
 // TestDamageIsSkipped: a damaged frame costs its records, once, with a copy and a line in the ledger.
 func TestDamageIsSkipped(t *testing.T) {
 	b := newBench(t, nil)

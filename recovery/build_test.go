@@ -66,11 +66,11 @@ func (b *builder) start() {
 	b.must(writeIdentity(b.fs, testDir, b.queue, b.epoch.Starts))
 }
 
-// open begins a segment. The salts are fixed, so that names are known.
+// open begins a segment. The salts are fixed, and fall: names do not say which of two segments is the later one.
 func (b *builder) open() {
 	b.t.Helper()
 	h := segment.Header{
-		Queue: b.queue, Epoch: b.epoch, Salt: 0xabc0 + uint64(len(b.made)), First: b.next, Previous: b.link,
+		Queue: b.queue, Epoch: b.epoch, Salt: 0xabff - uint64(len(b.made)), First: b.next, Previous: b.link,
 		Created: epochTime, Size: b.size,
 	}
 	w, err := segment.Create(b.fs, filepath.Join(testDir, SegmentDir), h)

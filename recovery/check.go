@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -312,7 +313,7 @@ func (c *checker) describe(found []finding) {
 	}
 	slices.SortStableFunc(r.Damage, func(a, b Damage) int {
 		if a.Segment != b.Segment && a.FirstLost > 0 && b.FirstLost > 0 {
-			return compare(a.FirstLost, b.FirstLost)
+			return cmp.Compare(a.FirstLost, b.FirstLost)
 		}
 		return 0
 	})

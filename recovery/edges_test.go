@@ -61,124 +61,6 @@ func TestTornAtEveryByte(t *testing.T) {
 	}
 }
 
-// TestPositions is which positions a start believes.
-func TestPositions(t *testing.T) {
-	value := func(key, v string) segment.Pair { return segment.Pair{Key: key, Value: []byte(v)} }
-	tests := []struct {
-		name    string
-		floors  map[string]uint64
-		build   func(b *builder)
-		outputs string
-		others  string
-	}{
-		{"a full set and what changed since", nil, func(b *builder) {
-			b.open()
-			b.full(b.at("a", 1), b.at("b", 1), value("s", "old"), value("gone", "x"))
-			b.sourced(5, "s", "new")
-			b.delta(b.at("a", 4), segment.Pair{Key: "gone"})
-			b.sync()
-			b.close()
-		}, "a=4 b=1", "map[s:new]"},
-		{"a full set replaces what older segments knew", nil, func(b *builder) {
-			b.open()
-			b.full(b.at("old", 1), value("s", "old"))
-			b.durable(5)
-			b.seal()
-			b.open()
-			b.full(b.at("a", 2))
-			b.durable(5)
-			b.close()
-		}, "a=2", "map[]"},
-		{"an incomplete set is ignored, the older one counts", nil, func(b *builder) {
-			b.open()
-			b.full(b.at("a", 3), value("s", "old"))
-			b.durable(5)
-			b.seal()
-			b.open()
-			b.positions(segment.Positions{Full: true, Part: 0, Parts: 2, Pairs: []segment.Pair{b.at("a", 1)}})
-			b.delta(b.at("b", 2))
-			b.durable(5)
-			b.close()
-		}, "a=3 b=2", "map[s:old]"},
-		{"a set in parts, with changes between", nil, func(b *builder) {
-			b.open()
-			b.positions(segment.Positions{Full: true, Part: 0, Parts: 2, Pairs: []segment.Pair{b.at("a", 1), value("s", "1")}})
-			b.sourced(2, "s", "2")
-			b.positions(segment.Positions{Full: true, Part: 1, Parts: 2, Pairs: []segment.Pair{b.at("b", 1)}})
-			b.sync()
-			b.close()
-		}, "a=1 b=1", "map[s:2]"},
-		{"a damaged set costs only itself", nil, func(b *builder) {
-			b.open()
-			b.full(b.at("a", 2))
-			b.durable(3)
-			b.seal()
-			b.open()
-			b.full(b.at("a", 4))
-			b.durable(3)
-			b.close()
-			b.flip(1, segment.HeaderSize+60)
-		}, "a=2", "map[]"},
-		{"the newer of store and log", map[string]uint64{"a": 2, "b": 4, "c": 1}, func(b *builder) {
-			b.open()
-			b.durable(5)
-			b.full(b.at("a", 3), b.at("b", 3))
-			b.sync()
-			b.close()
-		}, "a=3 b=4 c=1", "map[]"},
-		{"empty leftovers have the newest", nil, func(b *builder) {
-			b.open()
-			b.full(b.at("a", 1))
-			b.durable(5)
-			b.seal()
-			b.start()
-			b.open()
-			b.full(b.at("a", 4))
-			b.sync()
-			b.close()
-			b.start()
-			b.killed()
-		}, "a=4", "map[]"},
-		{"an output's value that cannot be read", nil, func(b *builder) {
-			b.open()
-			b.durable(5)
-			b.full(b.at("a", 2), value("out/b", "no position"))
-			b.close()
-		}, "a=2", "map[]"},
-		{"a source's frames behind a hole that nobody was told of", nil, func(b *builder) {
-			b.open()
-			b.sourced(5, "s", "5")
-			b.sync()
-			b.sourced(5, "s", "10")
-			b.sourced(5, "s", "15")
-			b.close()
-			b.flip(0, b.of(6).offset)
-		}, "", "map[s:5]"},
-		{"a source's frames behind a hole that was acknowledged", map[string]uint64{"a": 11}, func(b *builder) {
-			b.open()
-			b.sourced(5, "s", "5")
-			b.sourced(5, "s", "10")
-			b.sourced(5, "s", "15")
-			b.close()
-			b.flip(0, b.of(6).offset)
-		}, "a=11", "map[s:15]"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			b := newBuilder(t)
-			test.build(b)
-			state := mustStart(t, b.fs, test.floors)
-			others := make(map[string]string)
-			for key, v := range state.Positions {
-				others[key] = string(v)
-			}
-			if got := floorsOf(state.Outputs); got != test.outputs || fmt.Sprint(others) != test.others {
-				t.Errorf("outputs %q, others %v; want %q, %v", got, others, test.outputs, test.others)
-			}
-		})
-	}
-}
-
 // TestStrangers is what a start leaves alone.
 func TestStrangers(t *testing.T) {
 	b := newBuilder(t)
@@ -380,5 +262,69 @@ func TestStoreUnreadable(t *testing.T) {
 	state, err := Start(b.fs, testDir, brokenStore{}, Options{})
 	if err != nil || floorsOf(state.Outputs) != "a=3" || len(state.Report.Notes) == 0 {
 		t.Errorf("%v, outputs %v, notes %q", err, state.Outputs, state.Report.Notes)
+	}
+}
+
+// shutFS cannot open one file.
+type shutFS struct {
+	vfs.FS
+	name string
+	err  error
+}
+
+func (s shutFS) Open(name string) (vfs.File, error) {
+	if name == s.name {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: s.err}
+	}
+	return s.FS.Open(name)
+}
+
+// TestShut is a segment that the file system does not give out: it may hold anything, so nothing of it is given up and
+// none of its sequences is used again.
+func TestShut(t *testing.T) {
+	for shut := range 3 {
+		b := newBuilder(t)
+		b.sealed(5)
+		b.sealed(5)
+		b.killed(5)
+		broken := shutFS{b.fs, b.path(shut), syscall.EIO}
+		state := mustStart(t, broken, nil)
+		if state.Next <= 15 || len(state.Segments) != 2 || len(state.Empty) > 0 {
+			t.Errorf("segment %d: %+v", shut, state)
+		}
+		if yes, no := ledgered(t, b.fs); len(yes)+len(no) > 0 {
+			t.Errorf("segment %d: the ledger has %v and %v", shut, yes, no)
+		}
+		r := check(t, broken)
+		if r.Clean || len(r.Damage) != 1 || r.Damage[0].Segment != b.made[shut].String() || r.Damage[0].Cause != causeUnreadable || r.LostRecords > 0 {
+			t.Errorf("segment %d: %+v", shut, r)
+		}
+		broken.err = fs.ErrPermission
+		if _, err := startOn(t, broken, nil); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), b.path(shut)) {
+			t.Errorf("segment %d, without permission: %v", shut, err)
+		}
+		broken.err = fs.ErrNotExist // deleted since it was listed
+		if r := check(t, broken); !r.Clean || r.Segments != 2 {
+			t.Errorf("segment %d, deleted: %+v", shut, r)
+		}
+	}
+}
+
+// TestNothingButOldHeaders takes the identity from where it is left.
+func TestNothingButOldHeaders(t *testing.T) {
+	b := newBuilder(t)
+	b.start()
+	for range 4 {
+		b.open()
+		b.full(b.at("a", 1))
+		b.durable(5)
+		b.close()
+	}
+	b.zero(2, 0, 4096)
+	b.zero(3, 0, 4096)
+	b.remove("/data/identity")
+	state := mustStart(t, b.fs, nil)
+	if state.Queue != b.queue || state.Epoch.Starts != 3 {
+		t.Errorf("queue %v, start %d", state.Queue, state.Epoch.Starts)
 	}
 }

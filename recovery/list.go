@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,19 +44,9 @@ func list(fsys vfs.FS, dir string) ([]listed, []string, error) {
 			found = append(found, listed{name: name, path: segmentPath(dir, name), size: info.Size(), changed: info.ModTime()})
 		}
 	}
-	slices.SortStableFunc(found, func(a, b listed) int { return compare(a.name.First, b.name.First) })
+	slices.SortStableFunc(found, func(a, b listed) int { return cmp.Compare(a.name.First, b.name.First) })
 	orderTwins(fsys, found)
 	return found, notes, nil
-}
-
-func compare[T int64 | uint64](a, b T) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // orderTwins puts segments that begin with the same sequence in the order in which they were made: the last one counts.
@@ -67,27 +58,37 @@ func orderTwins(fsys vfs.FS, found []listed) {
 			j++
 		}
 		if j > i+1 {
-			headers := make(map[segment.Name]segment.Header)
-			for _, l := range found[i:j] {
-				headers[l.name] = headerOf(fsys, l)
-			}
-			slices.SortStableFunc(found[i:j], func(a, b listed) int { return compareTwins(headers[a.name], headers[b.name]) })
+			sortTwins(fsys, found[i:j])
 		}
 		i = j
 	}
 }
 
-// compareTwins compares by start; within one start a segment follows the one it names as its previous.
-func compareTwins(a, b segment.Header) int {
-	switch {
-	case a.Epoch.Starts != b.Epoch.Starts:
-		return compare(a.Epoch.Starts, b.Epoch.Starts)
-	case a.Salt != 0 && b.Previous.Salt == a.Salt:
-		return -1
-	case b.Salt != 0 && a.Previous.Salt == b.Salt:
-		return 1
+// sortTwins sorts by start; within one start a segment follows the one that it names as its previous.
+func sortTwins(fsys vfs.FS, twins []listed) {
+	headers := make(map[segment.Name]segment.Header)
+	left := make(map[uint64]segment.Header) // by salt
+	for _, l := range twins {
+		h := headerOf(fsys, l)
+		headers[l.name], left[h.Salt] = h, h
 	}
-	return compare(a.Created, b.Created)
+	slices.SortStableFunc(twins, func(a, b listed) int {
+		x, y := headers[a.name], headers[b.name]
+		return cmp.Or(cmp.Compare(x.Epoch.Starts, y.Epoch.Starts), cmp.Compare(x.Created, y.Created))
+	})
+	for i := range twins {
+		for j := i; j < len(twins); j++ {
+			h := headers[twins[j].name]
+			if before, waits := left[h.Previous.Salt]; waits && before.Epoch == h.Epoch && before.Salt != h.Salt {
+				continue
+			}
+			delete(left, h.Salt)
+			next := twins[j]
+			copy(twins[i+1:j+1], twins[i:j])
+			twins[i] = next
+			break
+		}
+	}
 }
 
 // headerOf is the header of a segment, zero where it cannot be read.

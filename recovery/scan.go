@@ -138,7 +138,8 @@ func (s *scanner) supersede(p *segment.Part) {
 			if s.open.expected > s.limit {
 				s.superseded.offset = s.open.offset
 			} else {
-				s.open.next = s.limit + 1
+				s.next = s.limit + 1
+				s.open.next = s.next
 				s.holes = append(s.holes, *s.open)
 			}
 			s.open = nil

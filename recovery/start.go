@@ -144,6 +144,13 @@ func (s *starter) read(l listed, next *part, complete bool) (*part, error) {
 
 // count makes this start durable before anything else is changed.
 func (s *starter) count(starts uint64) error {
+	for _, l := range slices.Backward(s.listed[:s.older]) {
+		if s.Queue != (segment.ID{}) {
+			break
+		}
+		h := headerOf(s.fsys, l) // identity and newest headers are lost at once
+		s.Queue, starts = h.Queue, max(starts, h.Epoch.Starts)
+	}
 	if s.Queue == (segment.ID{}) {
 		s.Queue = segment.NewID()
 	}

@@ -47,7 +47,8 @@ Exit status: 0 stopped, 1 failed or stopped at once, 2 usage.`,
 		if !cmd.Flags().Changed("config") {
 			greet(stderr, cfg)
 		}
-		return runDaemon(cmd.Context(), cfg, stderr)
+		log := slog.New(slog.NewTextHandler(stderr, nil))
+		return supervise(cmd.Context(), log, func(ctx context.Context) error { return forward.Run(ctx, cfg, log) })
 	}
 	return cmd
 }
@@ -73,9 +74,8 @@ Nothing that was stored is lost or altered; these two say so, while it runs too:
 `, cfg.DataDir, cfg.Admin.Listen, os.Getpid())
 }
 
-// runDaemon runs the configuration until a signal, and then until it has stopped or a second signal comes.
-func runDaemon(ctx context.Context, cfg *config.Config, stderr io.Writer) error {
-	log := slog.New(slog.NewTextHandler(stderr, nil))
+// supervise calls run until a signal, and then until it has returned or a second signal comes.
+func supervise(ctx context.Context, log *slog.Logger, run func(context.Context) error) error {
 	// What these two mean to other daemons, another configuration and a report, must not kill this one.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1)
 	signals := make(chan os.Signal, 2)
@@ -85,7 +85,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, stderr io.Writer) error 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- forward.Run(ctx, cfg, log) }()
+	go func() { ended <- run(ctx) }()
 	for {
 		select {
 		case err := <-ended:
@@ -101,7 +101,7 @@ func runDaemon(ctx context.Context, cfg *config.Config, stderr io.Writer) error 
 					hint: "the next start goes on from there; outputs may get again what they had not confirmed",
 				}
 			}
-			log.Info("signal received, stopping; a second one exits at once", "signal", s.String(), "shutdown_timeout", cfg.ShutdownTimeout.String())
+			log.Info("signal received, stopping; a second one exits at once", "signal", s.String())
 			stop()
 		}
 	}

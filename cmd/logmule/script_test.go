@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -15,7 +20,7 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata", Cmds: map[string]func(*testscript.TestScript, bool, []string){
-		"exits": exits,
+		"exits": exits, "await": await, "damage": damage, "signal": send,
 	}})
 }
 
@@ -35,4 +40,58 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if status != args[0] {
 		ts.Fatalf("exit status %s, want %s", status, args[0])
 	}
+}
+
+// await waits until a file is there that matches a pattern and has so many lines: await LINES PATTERN
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: await LINES PATTERN")
+	}
+	deadline := time.After(30 * time.Second)
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		for _, name := range matches(ts, args[1]) {
+			text, err := os.ReadFile(name)
+			if err == nil && (args[0] == "0" || strconv.Itoa(bytes.Count(text, []byte("\n"))) == args[0]) {
+				return
+			}
+		}
+		select {
+		case <-look.C:
+		case <-deadline:
+			ts.Fatalf("no %s with %s lines", args[1], args[0])
+		}
+	}
+}
+
+// damage overwrites eight bytes of the files that match a pattern: damage OFFSET PATTERN
+func damage(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: damage OFFSET PATTERN")
+	}
+	offset, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	for _, name := range matches(ts, args[1]) {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		ts.Check(err)
+		_, err = f.WriteAt([]byte("XXXXXXXX"), offset)
+		ts.Check(errors.Join(err, f.Close()))
+	}
+}
+
+func matches(ts *testscript.TestScript, pattern string) []string {
+	names, err := filepath.Glob(ts.MkAbs(pattern))
+	ts.Check(err)
+	return names
+}
+
+// send sends a signal to the command that was started last in the background: signal HUP|USR1|TERM
+func send(ts *testscript.TestScript, _ bool, args []string) {
+	signals := map[string]os.Signal{"HUP": syscall.SIGHUP, "USR1": syscall.SIGUSR1, "TERM": syscall.SIGTERM}
+	running := ts.BackgroundCmds()
+	if len(args) != 1 || signals[args[0]] == nil || len(running) == 0 {
+		ts.Fatalf("usage, with a command in the background: signal HUP|USR1|TERM")
+	}
+	ts.Check(running[len(running)-1].Process.Signal(signals[args[0]]))
 }

@@ -2,6 +2,7 @@ package rig
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type HTTPSource struct {
 	Size   int           // bytes of a record; 0: 200
 	Every  time.Duration // from one request to the next; 0: at once
 	Limit  uint64        // records after which Run returns; 0: none
+	Wait   time.Duration // for an answer; 0: 30 s
 
 	client http.Client
 }
@@ -30,12 +32,9 @@ type HTTPSource struct {
 // Run posts until ctx ends or Limit is reached. It returns the number of requests for each status; 0 stands for no answer.
 func (s *HTTPSource) Run(ctx context.Context) map[int]int {
 	transport := &http.Transport{}
-	s.client = http.Client{Transport: transport, Timeout: 30 * time.Second}
+	s.client = http.Client{Transport: transport, Timeout: cmp.Or(s.Wait, 30*time.Second)}
 	defer transport.CloseIdleConnections()
-	every := s.Every
-	if every == 0 {
-		every = time.Nanosecond
-	}
+	every := cmp.Or(s.Every, time.Nanosecond)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	statuses := map[int]int{}
@@ -59,13 +58,7 @@ func (s *HTTPSource) Run(ctx context.Context) map[int]int {
 }
 
 func (s *HTTPSource) post(ctx context.Context, body []byte) ([]byte, int) {
-	batch, size := s.Batch, s.Size
-	if batch == 0 {
-		batch = 20
-	}
-	if size == 0 {
-		size = 200
-	}
+	batch, size := cmp.Or(s.Batch, 20), cmp.Or(s.Size, 200)
 	var first, last uint64
 	for range batch {
 		body, last = s.Source.Append(body, size)
@@ -122,13 +115,7 @@ func (s *TCPSource) Run(ctx context.Context) error {
 	}
 	defer func() { _ = c.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })()
-	batch, size := s.Batch, s.Size
-	if batch == 0 {
-		batch = 20
-	}
-	if size == 0 {
-		size = 200
-	}
+	batch, size := cmp.Or(s.Batch, 20), cmp.Or(s.Size, 200)
 	var chunk []byte
 	for ctx.Err() == nil && (s.Limit == 0 || s.Source.Sent() < s.Limit) {
 		chunk = chunk[:0]

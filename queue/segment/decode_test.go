@@ -135,7 +135,7 @@ func TestRunBodiesAreSeparate(t *testing.T) {
 	}
 	_ = append(f.Runs[0].Body, "XXXX"...)
 	_ = append(f.Runs[0].Key, "XXXX"...)
-	if string(f.Runs[1].Body) != "second\n" || string(f.Runs[0].Attributes) != "type=a" {
-		t.Errorf("overwritten: %q %q", f.Runs[1].Body, f.Runs[0].Attributes)
+	if string(f.Runs[1].Body) != "second\n" || string(f.Runs[0].Position) != "\x01\x02\x03" {
+		t.Errorf("overwritten: %q %q", f.Runs[1].Body, f.Runs[0].Position)
 	}
 }

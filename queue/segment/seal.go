@@ -94,10 +94,12 @@ func (t *tally) recount(f io.ReaderAt, salt uint64, dataEnd int64) error {
 	for t.end < dataEnd {
 		b = b[:min(int64(len(b)), dataEnd-t.end)]
 		n, err := readSparing(f, b, t.end, func(from, to int64, err error) {})
+		if err == nil && n < len(b) {
+			err = io.ErrUnexpectedEOF
+		}
 		if err != nil {
 			return err
 		}
-		clear(b[n:])
 		t.bytes(b)
 	}
 	return nil

@@ -3,6 +3,7 @@ package segment
 import (
 	"bytes"
 	"errors"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -116,24 +117,25 @@ func TestSealRecoveredOverUnreadableBlocks(t *testing.T) {
 	if err != nil || len(bad) != 4096/64 || bad[0] != 12288/64 {
 		t.Errorf("bad stripes %v, %v", bad, err)
 	}
+	if s := x.Stripes[bad[0]]; s.Sum != crc32.Checksum(make([]byte, 64), crcTable) {
+		t.Error("what cannot be read does not count as zeros")
+	}
 }
 
-// unreadable is a file with a range that answers with an error.
+// unreadable is a file with a range that answers with an error, and with rubbish.
 type unreadable struct {
 	vfs.File
 	from, to int64
 }
 
 func (u *unreadable) ReadAt(b []byte, offset int64) (int, error) {
-	end := offset + int64(len(b))
-	if offset >= u.to || end <= u.from {
+	if offset >= u.to || offset+int64(len(b)) <= u.from {
 		return u.File.ReadAt(b, offset)
 	}
-	if offset >= u.from {
-		return 0, errDisk
+	for i := range b {
+		b[i] = 0xee
 	}
-	n, err := u.File.ReadAt(b[:u.from-offset], offset)
-	return n, errors.Join(err, errDisk)
+	return 0, errDisk
 }
 
 func TestSealRecoveredRefuses(t *testing.T) {

@@ -66,6 +66,12 @@ func TestDecodeTrailerRejects(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, tr, err)
 		}
 	}
+	end := int64(8196) // not a multiple of 8, and all offsets to match
+	l := layOut(64<<10, end)
+	odd := Trailer{Header: testHeader(), Last: 999, DataEnd: end, Stripe: 64, IndexA: l.indexA, Parity: l.parity, IndexB: l.indexB}
+	if tr, err := DecodeTrailer(odd.Encode()); !errors.Is(err, ErrMalformed) {
+		t.Errorf("unaligned end: %+v, %v", tr, err)
+	}
 	b := bytes.Clone(good)
 	b[128+24] = 4
 	reseal(b)
@@ -153,7 +159,7 @@ func TestReadIndexTakesTheGoodCopy(t *testing.T) {
 }
 
 func TestDecodeIndexRejects(t *testing.T) {
-	l := layOut(64<<10, 8192)
+	l := layOut(64<<10, 8200)
 	good := Index{MinTime: 1, MaxTime: 2, Stripes: make([]Stripe, l.stripes), Parity: make([]uint32, l.groups)}
 	good.Stripes[HeaderSize/l.stripe] = Stripe{Sum: 1, Frame: HeaderSize, First: 7}
 	stripe := func(i int, s Stripe) func(b []byte) []byte {
@@ -181,6 +187,7 @@ func TestDecodeIndexRejects(t *testing.T) {
 		"frame elsewhere":   {stripe(last, Stripe{Frame: HeaderSize}), ErrMalformed},
 		"frame unaligned":   {stripe(last, Stripe{Frame: uint32(int64(last)*l.stripe) + 4}), ErrMalformed},
 		"frame in header":   {stripe(1, Stripe{Frame: uint32(l.stripe)}), ErrMalformed},
+		"frame beyond end":  {stripe(last, Stripe{Frame: 8200}), ErrMalformed},
 		"frame in last one": {stripe(last, Stripe{Frame: uint32(int64(last) * l.stripe)}), nil},
 	} {
 		if x, err := decodeIndex(c.change(good.encode(5, l)), 5, l); !errors.Is(err, c.want) {

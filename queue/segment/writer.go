@@ -99,7 +99,7 @@ func (w *Writer) Write(frames []FrameHeader, bufs [][]byte) error {
 	return nil
 }
 
-// verify holds every header against its buffer: a frame with a wrong offset or salt would be durable and unreadable.
+// verify holds every header against the bytes it stands in: a frame with a wrong offset or salt would be durable and unreadable.
 func (w *Writer) verify(frames []FrameHeader, bufs [][]byte) error {
 	if len(frames) != len(bufs) {
 		return fmt.Errorf("%d headers for %d frames: %w", len(frames), len(bufs), ErrMalformed)

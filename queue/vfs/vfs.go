@@ -25,7 +25,8 @@ type FS interface {
 	OpenWrite(name string) (File, error)
 	// Create makes a new file of mode 0600 for reading and writing; fs.ErrExist where the name is taken.
 	Create(name string) (File, error)
-	// MkdirAll makes the directory and its missing parents, mode 0700, each durable in its parent before it returns.
+	// MkdirAll makes the directory and its missing parents, mode 0700, each durable in its parent before it returns. One
+	// that exists may be a symbolic link, and is made durable too: who made it may have crashed before.
 	MkdirAll(name string) error
 	// ReadDir lists a directory sorted by name, without following symbolic links. A file that vanishes meanwhile is left out.
 	ReadDir(name string) ([]fs.FileInfo, error)
@@ -68,7 +69,7 @@ type File interface {
 
 // Space is the room on a file system, in bytes.
 type Space struct {
-	Free  int64 // what this process may still write
+	Free  int64 // what may still be written without the reserve of the superuser; quotas are not counted
 	Total int64
 }
 
