@@ -141,7 +141,7 @@ func copyTree(t *testing.T) string {
 
 var (
 	times   = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*(Z|[+-]\d\d:\d\d)?`)
-	numbers = regexp.MustCompile(`[0-9a-f]{8,}|\d+(\.\d+)?`)
+	numbers = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,}|\d+(\.\d+)?`)
 	spaces  = regexp.MustCompile(` +`)
 )
 

@@ -27,6 +27,7 @@ import (
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
+	"logmule/queue/vfs"
 	"logmule/recovery"
 )
 
@@ -87,7 +88,7 @@ func Open(opt Options) (*Queue, error) {
 	if err := opt.FS.MkdirAll(opt.Dir); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	lock, err := opt.FS.Lock(filepath.Join(opt.Dir, "LOCK"), opt.Holder)
+	lock, err := lockDir(opt)
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
@@ -97,6 +98,18 @@ func Open(opt Options) (*Queue, error) {
 	}
 	q.lock = lock
 	return q, nil
+}
+
+// lockDir takes the lock of the directory. It tries for a second, since stat and fsck hold it for a moment when they look
+// whether a daemon runs, and a daemon that was killed may take a moment to be gone.
+func lockDir(opt Options) (io.Closer, error) {
+	for deadline := time.Now().Add(time.Second); ; time.Sleep(20 * time.Millisecond) {
+		lock, err := opt.FS.Lock(filepath.Join(opt.Dir, "LOCK"), opt.Holder)
+		var locked *vfs.LockedError
+		if !errors.As(err, &locked) || time.Now().After(deadline) {
+			return lock, err
+		}
+	}
 }
 
 func open(opt Options) (*Queue, error) {

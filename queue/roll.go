@@ -185,6 +185,9 @@ func (w *writer) writePositions(full bool) error {
 		}
 	}
 	parts := chunkPairs(pairs)
+	if full && len(parts) == 0 {
+		parts = [][]segment.Pair{nil} // says that there are none; else a start would go by the segment before
+	}
 	for i, part := range parts {
 		p := segment.Positions{Full: full, Part: uint32(i), Parts: uint32(len(parts)), Pairs: part}
 		if err := w.control(segment.PositionsFrame, w.written+1, segment.AppendPositions(nil, p)); err != nil {

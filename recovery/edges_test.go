@@ -282,14 +282,15 @@ func (s shutFS) Open(name string) (vfs.File, error) {
 // TestShut is a segment that the file system does not give out: it may hold anything, so nothing of it is given up and
 // none of its sequences is used again.
 func TestShut(t *testing.T) {
-	for shut := range 3 {
+	for shut := range 2 {
 		b := newBuilder(t)
 		b.sealed(5)
 		b.sealed(5)
 		b.killed(5)
+		shut++ // a start does not look at the first one
 		broken := shutFS{b.fs, b.path(shut), syscall.EIO}
 		state := mustStart(t, broken, nil)
-		if state.Next <= 15 || len(state.Segments) != 2 || len(state.Empty) > 0 {
+		if state.Next < 16 || (shut == 2) != (state.Next > 16) || len(state.Segments) != 2 || len(state.Empty) > 0 {
 			t.Errorf("segment %d: %+v", shut, state)
 		}
 		if yes, no := ledgered(t, b.fs); len(yes)+len(no) > 0 {

@@ -15,7 +15,7 @@ type Report struct {
 	LastSequence     uint64   `json:"last_sequence"`
 	TornTailBytes    int64    `json:"torn_tail_bytes"`
 	HealedBytes      int64    `json:"healed_bytes"`
-	QuarantinedBytes int64    `json:"quarantined_bytes"`
+	QuarantinedBytes int64    `json:"quarantined_bytes"` // of damage; torn bytes are copied too and counted as torn
 	Damage           []Damage `json:"damage"`
 	LostRecords      uint64   `json:"lost_records"` // of what had been durable
 	Outputs          []Output `json:"outputs"`

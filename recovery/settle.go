@@ -3,9 +3,8 @@ package recovery
 import (
 	"errors"
 	"fmt"
-	"slices"
-
 	"maps"
+	"slices"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"

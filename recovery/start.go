@@ -241,12 +241,14 @@ func (s *starter) advance() {
 	for _, l := range s.listed[:s.older] {
 		last = max(last, l.name.First-1)
 	}
-	for _, p := range s.parts {
+	bounded := false // a later segment says where a file ends that cannot be read
+	for _, p := range slices.Backward(s.parts) {
 		switch {
-		case p.opaque && !p.gone:
+		case p.opaque && !p.gone && !bounded:
 			last = max(last, p.lastPossible())
 		case p.normal() || p.misnamed:
 			last = max(last, p.seen, p.header.First-1, p.header.Previous.Last)
+			bounded = bounded || p.normal()
 		}
 	}
 	s.Next = last + 1

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -89,5 +90,28 @@ func TestWrite(t *testing.T) {
 	var b bytes.Buffer
 	if err := write(&b, "x"); err != nil || b.String() != "x" {
 		t.Errorf("wrote %q, %v", b.String(), err)
+	}
+}
+
+func TestFsckFailure(t *testing.T) {
+	for name, c := range map[string]struct {
+		interrupted bool
+		err         error
+		want        string
+	}{
+		"interrupted":   {true, errors.New("interrupt"), "logmule: check d: interrupted before the end\nhint: nothing was changed; run it again\n"},
+		"not permitted": {false, fs.ErrPermission, "logmule: check d: permission denied\nhint: run it as the user that the daemon runs as, or as root\n"},
+		"says it all":   {false, errors.New("no; do this"), "logmule: check d: no\nhint: do this\n"},
+		"says nothing":  {false, errors.New("no"), "logmule: check d: no\nhint: DIR is the data_dir of the configuration, such as /var/lib/logmule\n"},
+	} {
+		var f *failure
+		if !errors.As(fsckFailure("d", c.interrupted, c.err), &f) || f.code != exitOperational {
+			t.Errorf("%s: exit status %v, want %d", name, f, exitOperational)
+			continue
+		}
+		var b bytes.Buffer
+		if f.print(&b); b.String() != c.want {
+			t.Errorf("%s: got %q, want %q", name, b.String(), c.want)
+		}
 	}
 }

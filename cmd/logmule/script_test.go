@@ -19,9 +19,15 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata", Cmds: map[string]func(*testscript.TestScript, bool, []string){
+	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: setup, Cmds: map[string]func(*testscript.TestScript, bool, []string){
 		"exits": exits, "await": await, "damage": damage, "signal": send,
 	}})
+}
+
+// setup spares a binary with the race detector the second that it sleeps at its end.
+func setup(env *testscript.Env) error {
+	env.Setenv("GORACE", "atexit_sleep_ms=0")
+	return nil
 }
 
 // exits runs a command and checks its exit status: exits STATUS COMMAND ARG...

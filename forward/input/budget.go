@@ -22,7 +22,7 @@ type Budget struct {
 	mu struct {
 		sync.Mutex           // guards:
 		used       int64     // granted and not released
-		waiters    []*waiter // in the order of their arrival
+		waiters    []*waiter // in the order of their arrival; none while used <= limit
 	}
 }
 
@@ -38,7 +38,7 @@ func NewBudget(limit int64) *Budget { return &Budget{limit: max(limit, 0)} }
 // ctx and nothing is granted.
 func (b *Budget) Acquire(ctx context.Context, n int64) error {
 	b.mu.Lock()
-	if len(b.mu.waiters) == 0 && b.mu.used <= b.limit {
+	if b.mu.used <= b.limit {
 		b.mu.used += n
 		b.mu.Unlock()
 		return nil
@@ -61,11 +61,11 @@ func (b *Budget) Acquire(ctx context.Context, n int64) error {
 	return nil // granted in the same moment
 }
 
-// TryAcquire grants n bytes if they are within the limit and nobody waits for memory.
+// TryAcquire grants n bytes if they are within the limit. It overtakes nobody: while others wait, nothing is.
 func (b *Budget) TryAcquire(n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.mu.waiters) > 0 || b.mu.used+n > b.limit {
+	if b.mu.used+n > b.limit {
 		return false
 	}
 	b.mu.used += n

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -227,6 +228,26 @@ func TestHTTPWaitsForDurability(t *testing.T) {
 		t.Error("answered before the record was durable")
 	}
 	conn.CloseWrite() // a client may do so and still want its answer
+	close(st.log.open)
+	conn.SetReadDeadline(time.Now().Add(patience))
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || answer.StatusCode != 200 {
+		t.Errorf("answer %v, %v", answer, err)
+	}
+}
+
+// TestHTTPOutlastsStall waits for durability much longer than a body may stall: the limits of the body are over by then.
+func TestHTTPOutlastsStall(t *testing.T) {
+	st := newStore()
+	st.log = newDurability()
+	r := begin(t, "http", anyPort, st.emit, func(h *httpInput) { h.stall, h.gone = 10*time.Millisecond, time.Millisecond })
+	conn := dial(t, r.address)
+	say(t, conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\none\n")
+	<-st.log.waiting
+	conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if n, err := conn.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection ends while waiting: %v", err)
+	}
 	close(st.log.open)
 	conn.SetReadDeadline(time.Now().Add(patience))
 	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)

@@ -35,7 +35,7 @@ func checkListen(address string, insecure bool) error {
 	if insecure || host == "localhost" {
 		return nil
 	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() {
 		return nil
 	}
 	return fmt.Errorf("listen = %q reaches beyond this machine, where anybody could write to it unencrypted; use 127.0.0.1 or ::1, or add insecure = true", address)

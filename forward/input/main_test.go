@@ -213,10 +213,15 @@ func begin[T Input](t testing.TB, kind, keys string, emit Emit, change ...func(T
 	})
 	select {
 	case r.address = <-ready:
+		return r
 	case err := <-r.done:
-		t.Fatalf("Run ended early: %v", err)
+		r.done <- err
 	case <-time.After(patience):
-		t.Fatal("not ready")
+	}
+	select {
+	case r.address = <-ready: // it was, and is done already
+	default:
+		t.Fatal("the input was never ready")
 	}
 	return r
 }

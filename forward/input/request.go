@@ -138,7 +138,7 @@ func (q *request) read() ([]byte, *refusal) {
 			return nil, q.tooLong()
 		case err == io.EOF:
 			q.whole = true
-			// The server goes on reading, to see the client go.
+			// The server goes on reading, to see the client go, and that may take long.
 			q.control.SetReadDeadline(time.Time{})
 			return block[:have], nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -180,7 +180,7 @@ func (q *request) store(body []byte) (records int, receipt Receipt, no *refusal)
 	p := pack.Pack{Source: q.in.env.source(), Shared: q.in.env.attributes(q.r.RemoteAddr), Form: pack.Lines,
 		Body: body, Count: pack.CountLines(body)}
 	p.Shared.Timestamp = time.Now().UnixNano()
-	ctx, cancel := context.WithTimeout(q.late, roomAfter)
+	ctx, cancel := context.WithTimeout(q.running, roomAfter)
 	defer cancel()
 	q.stored = true // a panic in emit leaves it open
 	receipt, err := q.emit(ctx, &p)

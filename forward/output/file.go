@@ -1,6 +1,7 @@
 package output
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -29,7 +30,8 @@ type file struct {
 	pattern pathPattern
 	ops     fileOps
 
-	restored fileMark // where an earlier process stood, until that path is opened; path "": nowhere
+	given    []byte   // the restored state, which stays the state until a file is opened
+	restored fileMark // the same decoded, until its path is opened; path "": nowhere
 	hashed   bool     // restored.path is a hash
 
 	f    *os.File // nil: the file at mark.path has to be opened, again if mark.path is not empty
@@ -59,11 +61,17 @@ func (o *file) Restore(state []byte) (err error) {
 	if o.restored, o.hashed, err = decodeMark(state); err != nil {
 		return fmt.Errorf("restore where the file ended: %w; it is appended to as it is", err)
 	}
+	o.given = bytes.Clone(state)
 	return nil
 }
 
 // State returns the mark: the file of the last Prepare, and its size after the last Send.
-func (o *file) State() []byte { return o.mark.encode() }
+func (o *file) State() []byte {
+	if o.mark.path == "" {
+		return o.given
+	}
+	return o.mark.encode()
+}
 
 // Prepare opens the file that the first pending record goes to, unless it is open and still what its path names. The
 // state it returns is the mark in that file before anything of the batch is in it.

@@ -182,6 +182,9 @@ func TestFileRestore(t *testing.T) {
 
 				second, log := newTestFile(t, path)
 				must(t, second.Restore(state))
+				if !bytes.Equal(second.State(), state) {
+					t.Error("the state was forgotten before the file was opened")
+				}
 				mustDeliver(t, second, batchOf("2", linesRun("three")))
 				mustHold(t, path, c.want)
 				if !strings.Contains(log.String(), c.logged) || c.logged == "" && c.name != "removed" && log.Len() > 0 {

@@ -113,6 +113,9 @@ func (t *tcp) Send(ctx context.Context, b *Batch) error {
 }
 
 func (t *tcp) send(ctx context.Context, b *Batch) error {
+	if err := ctx.Err(); err != nil {
+		return err // before anything is written that would cost the connection
+	}
 	if err := t.connect(ctx); err != nil {
 		return err
 	}

@@ -235,6 +235,7 @@ func retry(t *testing.T, d Destination) {
 // ended sends with a context that has ended: an error, and the records are still to be delivered.
 func ended(t *testing.T, d Destination) {
 	send(t, d, Batch("before", Lines("before")))
+	expect(t, d, lines("before"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	b := Batch("during", Lines("during"))
@@ -245,7 +246,7 @@ func ended(t *testing.T, d Destination) {
 		t.Fatal("the record is no longer pending")
 	}
 	Await(t, "the batch to be accepted", func() bool { return Deliver(t.Context(), d.Output, b) == nil })
-	Await(t, "the record to arrive", func() bool { return bytes.HasSuffix(d.Received(), []byte("during\n")) })
+	expect(t, d, lines("before", "during"))
 }
 
 // stall ends the context of a Send that the destination keeps waiting.
