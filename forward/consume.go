@@ -10,6 +10,7 @@ import (
 
 	"logmule/forward/output"
 	"logmule/queue"
+	"logmule/queue/segment"
 )
 
 const (
@@ -34,7 +35,7 @@ type consumer struct {
 	build    func() (output.Output, error)
 	built    output.Output // for the first time it is opened
 	out      output.Output // nil: to be opened
-	id       string        // of the queue and its epoch, the first part of a batch's ID
+	queue    segment.ID    // the first part of a batch's ID
 	reader   *queue.Reader
 	feed     feed
 	batch    output.Batch
@@ -48,8 +49,7 @@ type consumer struct {
 
 // attach gives the consumer its place in the queue.
 func (c *consumer) attach(q *queue.Queue, dead *deadLetters) {
-	epoch := q.Epoch()
-	c.id = fmt.Sprintf("%s-%d.%016x", q.ID(), epoch.Starts, epoch.Random)
+	c.queue = q.ID()
 	c.reader = q.Reader(c.name, queue.Oldest)
 	c.feed.reader = c.reader
 	c.dead = dead

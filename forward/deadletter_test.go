@@ -206,9 +206,9 @@ func TestLettersOf(t *testing.T) {
 		records = pack.AppendOwn(records, (&pack.Record{Attributes: pack.Attributes{Severity: 1}, Payload: []byte(s + "\nwith LF")}).Append(nil))
 	}
 	runs := []part{
-		{10, output.Run{Form: pack.Lines, Count: 3, Attributes: attributes, Body: []byte("l0\n\nl2\r\n")}},
-		{13, output.Run{Form: pack.Records, Count: 2, Attributes: attributes, Body: records}},
-		{15, output.Run{Form: pack.Records, Count: 2, Attributes: attributes, Body: []byte("\xff\xffnot a record")}},
+		{first: 10, run: output.Run{Form: pack.Lines, Count: 3, Attributes: attributes, Body: []byte("l0\n\nl2\r\n")}},
+		{first: 13, run: output.Run{Form: pack.Records, Count: 2, Attributes: attributes, Body: records}},
+		{first: 15, run: output.Run{Form: pack.Records, Count: 2, Attributes: attributes, Body: []byte("\xff\xffnot a record")}},
 	}
 	var rejected []output.Rejection
 	for _, i := range []int{4, 2, 1, 0, 6} { // in any order

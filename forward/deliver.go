@@ -11,7 +11,8 @@ import (
 // deliver sends the batch until nothing of it is pending, or stop ends. An empty batch is sent until that works once.
 func (c *consumer) deliver(stop, hard context.Context) {
 	if c.batch.Len() > 0 {
-		c.batch.ID = fmt.Sprintf("%s-%d-%d", c.id, c.batch.First, c.batch.Last)
+		epoch := c.feed.runs[0].epoch
+		c.batch.ID = fmt.Sprintf("%s-%d.%016x-%d-%d", c.queue, epoch.Starts, epoch.Random, c.batch.First, c.batch.Last)
 	}
 	c.left, c.buried = c.batch.Len(), 0
 	sent := false // nothing is pending any more; only dead letters may still have to be stored

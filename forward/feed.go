@@ -33,6 +33,7 @@ type feed struct {
 
 // part is a run of a frame, or what is not done of it.
 type part struct {
+	epoch segment.Epoch
 	first uint64 // sequence of its first record
 	run   output.Run
 }
@@ -130,7 +131,7 @@ func (f *feed) took() {
 	first := frame.First
 	for i := range frame.Runs {
 		r := &frame.Runs[i]
-		p := part{first, output.Run{Form: pack.Form(r.Form), Count: int(r.Count), Attributes: r.Attributes, Body: r.Body}}
+		p := part{f.reader.Epoch(), first, output.Run{Form: pack.Form(r.Form), Count: int(r.Count), Attributes: r.Attributes, Body: r.Body}}
 		f.parts = p.without(f.parts, done)
 		first += uint64(r.Count)
 	}

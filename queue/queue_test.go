@@ -259,6 +259,7 @@ func TestPartlyDone(t *testing.T) {
 	r.Done(1, 2, []byte("state"))
 	r.Done(4, 5, nil)
 	r.Close()
+	epoch := b.q.Epoch()
 	b.reopen()
 	r = b.q.Reader("out", Newest)
 	for range 2 {
@@ -267,6 +268,9 @@ func TestPartlyDone(t *testing.T) {
 		}
 		if got := fmt.Sprint(r.Within(f.First, f.Last()), string(r.State())); got != "[{1 2} {4 5}]state" {
 			t.Fatalf("done: %s", got)
+		}
+		if r.Epoch() != epoch || epoch == b.q.Epoch() {
+			t.Fatalf("epoch %v of a record that was appended in %v", r.Epoch(), epoch)
 		}
 		r.Rewind()
 	}

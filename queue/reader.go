@@ -33,8 +33,9 @@ type Reader struct {
 	in     *file  // the segment being read from disk
 	handle vfs.File
 	scan   *segment.Scanner
-	end    int64 // how far scan goes
-	at     int64 // the end of the last good frame
+	end    int64         // how far scan goes
+	at     int64         // the end of the last good frame
+	epoch  segment.Epoch // of the frame that was read last
 	bad    []segment.Part
 	retry  bool // the segment was opened again because of damage; the next damage counts
 }
@@ -130,7 +131,14 @@ func (r *Reader) TryNext(f *segment.Frame) (ok bool, lost checkpoint.Range, err 
 func (r *Reader) took(f *segment.Frame, in *file) {
 	r.reading(place{first: f.First, last: f.Last(), in: in.name, offset: f.Offset, time: f.Time})
 	r.next = f.Last() + 1
+	if epoch := in.epoch.Load(); epoch != nil {
+		r.epoch = *epoch
+	}
 }
+
+// Epoch is that of the process which appended the frame that Next or TryNext returned last: with the queue's id and a
+// sequence it names a record for ever. Zero where the segment's header is destroyed.
+func (r *Reader) Epoch() segment.Epoch { return r.epoch }
 
 // lose skips sequences that will never come.
 func (r *Reader) lose(gone checkpoint.Range) {
@@ -221,6 +229,10 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 		return lost, nil
 	}
 	r.in, r.handle = in, handle
+	if in.epoch.Load() == nil {
+		h, _ := segment.ReadHeader(handle, in.size.Load(), in.name) // what a damaged one leaves is zero
+		in.epoch.Store(&h.Epoch)
+	}
 	r.at = r.startOffset()
 	return lost, nil
 }

@@ -27,6 +27,7 @@ func (w *writer) open() error {
 	}
 	w.out, w.allocated, w.fresh = out, out.End(), true
 	w.active = newFile(q.segmentDir(), out.Name())
+	w.active.epoch.Store(&q.epoch)
 	w.active.end.Store(out.End())
 	w.active.size.Store(out.End())
 	q.files.add(w.active)

@@ -21,6 +21,8 @@ type file struct {
 	size   atomic.Int64  // bytes it takes on the disk
 	sealed atomic.Bool   // nothing more is written to it
 
+	epoch atomic.Pointer[segment.Epoch] // of the process that wrote it; nil: not read yet
+
 	delivered time.Time // when the keeper first found every record of it delivered; the keeper's own
 }
 
