@@ -1,14 +1,11 @@
 package queue
 
 import (
-	"fmt"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
 	"logmule/checkpoint"
-	"logmule/queue/vfs"
 	"logmule/recovery"
 )
 
@@ -16,44 +13,13 @@ import (
 type losses struct {
 	mu      sync.Mutex // guards everything below
 	ledger  *recovery.Ledger
-	known   []checkpoint.Range // sequences that the ledger has, sorted and disjoint
-	refused uint64             // drop_newest records that the ledger has
-}
-
-func (l *losses) open(fsys vfs.FS, dir string) error {
-	past, err := recovery.ReadLedger(fsys, dir)
-	if err != nil {
-		return fmt.Errorf("read loss ledger: %w", err)
-	}
-	for _, loss := range past {
-		l.learn(loss)
-	}
-	l.ledger, err = recovery.OpenLedger(fsys, dir)
-	if err != nil {
-		return fmt.Errorf("open loss ledger: %w", err)
-	}
-	return nil
+	refused uint64 // drop_newest records that the ledger has
 }
 
 func (l *losses) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.ledger.Close()
-}
-
-func (l *losses) learn(loss recovery.Loss) {
-	if loss.First == 0 || loss.Last < loss.First {
-		return
-	}
-	var p progress
-	p.done = l.known
-	p.insert(checkpoint.Range{First: loss.First, Last: loss.Last})
-	l.known = p.done
-}
-
-// covers says whether the ledger has all of r.
-func (l *losses) covers(r checkpoint.Range) bool {
-	return slices.ContainsFunc(l.known, func(k checkpoint.Range) bool { return k.First <= r.First && r.Last <= k.Last })
 }
 
 func lossOf(first, last, count uint64, cause, acknowledged string) recovery.Loss {
@@ -77,14 +43,13 @@ func (q *Queue) noteLossLocked(loss recovery.Loss) {
 	if err != nil {
 		q.opt.Log.Error("loss ledger not written", "error", err, "first", loss.First, "last", loss.Last, "count", loss.Count, "cause", loss.Cause)
 	}
-	q.losses.learn(loss)
 }
 
 // noteDamage quarantines bytes that a reader could not use and writes the loss down, unless that has been done.
 func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost checkpoint.Range, cause string, why error) {
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
-	if q.losses.covers(lost) {
+	if q.losses.ledger.Covers(lost.First, lost.Last) {
 		return
 	}
 	loss := lossOf(lost.First, lost.Last, lost.Last-lost.First+1, cause, "yes")

@@ -14,8 +14,8 @@ type progress struct {
 	mu sync.Mutex // guards everything below
 
 	stream uint32
-	floor  uint64 // every sequence below is done
-	done   []checkpoint.Range
+	floor  uint64            // every sequence below is done
+	done   checkpoint.Ranges // above it
 	state  []byte
 	frames []place // in order; the first one that matters holds floor, or begins after it
 
@@ -55,7 +55,7 @@ func (p *progress) mark(first, last uint64, state []byte, setState bool) {
 	if first <= p.floor {
 		p.floor = last + 1
 	} else {
-		p.insert(checkpoint.Range{First: first, Last: last})
+		p.done = p.done.Add(first, last)
 	}
 	n := 0
 	for n < len(p.done) && p.done[n].First <= p.floor {
@@ -68,22 +68,6 @@ func (p *progress) mark(first, last uint64, state []byte, setState bool) {
 		n++
 	}
 	p.frames = slices.Delete(p.frames, 0, n)
-}
-
-// insert adds a range above the floor, joined with its neighbours.
-func (p *progress) insert(r checkpoint.Range) {
-	i, _ := slices.BinarySearchFunc(p.done, r.First, func(d checkpoint.Range, first uint64) int {
-		if d.Last+1 < first {
-			return -1
-		}
-		return 1
-	})
-	j := i
-	for j < len(p.done) && p.done[j].First <= r.Last+1 {
-		r.First, r.Last = min(r.First, p.done[j].First), max(r.Last, p.done[j].Last)
-		j++
-	}
-	p.done = slices.Replace(p.done, i, j, r)
 }
 
 // within returns the parts of [first, last] that are done.

@@ -13,16 +13,16 @@ func TestProgress(t *testing.T) {
 	p.reading(place{first: 11, last: 20})
 	for _, step := range []struct {
 		first, last, floor uint64
-		done               []checkpoint.Range
+		done               checkpoint.Ranges
 		frames             int
 	}{
-		{5, 6, 1, []checkpoint.Range{{First: 5, Last: 6}}, 2},
-		{8, 8, 1, []checkpoint.Range{{First: 5, Last: 6}, {First: 8, Last: 8}}, 2},
-		{7, 7, 1, []checkpoint.Range{{First: 5, Last: 8}}, 2},
-		{15, 16, 1, []checkpoint.Range{{First: 5, Last: 8}, {First: 15, Last: 16}}, 2},
-		{12, 18, 1, []checkpoint.Range{{First: 5, Last: 8}, {First: 12, Last: 18}}, 2},
-		{1, 4, 9, []checkpoint.Range{{First: 12, Last: 18}}, 2},
-		{1, 4, 9, []checkpoint.Range{{First: 12, Last: 18}}, 2},
+		{5, 6, 1, checkpoint.Ranges{{First: 5, Last: 6}}, 2},
+		{8, 8, 1, checkpoint.Ranges{{First: 5, Last: 6}, {First: 8, Last: 8}}, 2},
+		{7, 7, 1, checkpoint.Ranges{{First: 5, Last: 8}}, 2},
+		{15, 16, 1, checkpoint.Ranges{{First: 5, Last: 8}, {First: 15, Last: 16}}, 2},
+		{12, 18, 1, checkpoint.Ranges{{First: 5, Last: 8}, {First: 12, Last: 18}}, 2},
+		{1, 4, 9, checkpoint.Ranges{{First: 12, Last: 18}}, 2},
+		{1, 4, 9, checkpoint.Ranges{{First: 12, Last: 18}}, 2},
 		{9, 11, 19, nil, 1},
 		{19, 20, 21, nil, 0},
 	} {

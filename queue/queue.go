@@ -144,7 +144,7 @@ func open(opt Options) (*Queue, error) {
 	if q.detached == nil {
 		q.detached = map[string]checkpoint.Position{}
 	}
-	if err := q.losses.open(opt.FS, opt.Dir); err != nil {
+	if q.losses.ledger, err = recovery.OpenLedger(opt.FS, opt.Dir); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	for _, s := range state.Segments {

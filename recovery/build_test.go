@@ -305,9 +305,9 @@ func mustStart(t testing.TB, fsys vfs.FS, floors map[string]uint64) State {
 }
 
 // surviving returns the sequences whose records Walk shows, and fails where one is not what was written.
-func surviving(t testing.TB, fsys vfs.FS) ranges {
+func surviving(t testing.TB, fsys vfs.FS) checkpoint.Ranges {
 	t.Helper()
-	var seen ranges
+	var seen checkpoint.Ranges
 	err := Walk(context.Background(), fsys, testDir, WalkOptions{}, func(f *segment.Frame) error {
 		sequence := f.First
 		for _, r := range f.Runs {
@@ -318,10 +318,10 @@ func surviving(t testing.TB, fsys vfs.FS) ranges {
 				sequence++
 			}
 		}
-		if len(seen.without(f.First, f.Last())) != 1 || seen.last() >= f.First {
+		if len(seen.Without(f.First, f.Last())) != 1 || seen.Last() >= f.First {
 			t.Errorf("records %d to %d are shown twice or out of order", f.First, f.Last())
 		}
-		seen = seen.add(f.First, f.Last())
+		seen = seen.Add(f.First, f.Last())
 		return nil
 	})
 	if err != nil {
@@ -331,28 +331,28 @@ func surviving(t testing.TB, fsys vfs.FS) ranges {
 }
 
 // ledgered returns the lost sequences in the ledger by their acknowledgement, and fails where one is there twice.
-func ledgered(t testing.TB, fsys vfs.FS) (yes, no ranges) {
+func ledgered(t testing.TB, fsys vfs.FS) (yes, no checkpoint.Ranges) {
 	t.Helper()
 	losses, err := ReadLedger(fsys, testDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all ranges
+	var all checkpoint.Ranges
 	for _, l := range losses {
 		if l.First == 0 {
 			continue
 		}
-		if left := all.without(l.First, l.Last); len(left) != 1 || left[0].First != l.First || left[0].Last != l.Last {
+		if left := all.Without(l.First, l.Last); len(left) != 1 || left[0].First != l.First || left[0].Last != l.Last {
 			t.Errorf("records %d to %d are in the ledger twice", l.First, l.Last)
 		}
 		if l.Count != l.Last-l.First+1 {
 			t.Errorf("the ledger counts %d records from %d to %d", l.Count, l.First, l.Last)
 		}
-		all = all.add(l.First, l.Last)
+		all = all.Add(l.First, l.Last)
 		if l.Acknowledged == Acknowledged {
-			yes = yes.add(l.First, l.Last)
+			yes = yes.Add(l.First, l.Last)
 		} else {
-			no = no.add(l.First, l.Last)
+			no = no.Add(l.First, l.Last)
 		}
 	}
 	return yes, no
@@ -366,14 +366,6 @@ func check(t testing.TB, fsys vfs.FS) Report {
 		t.Fatalf("check: %v", err)
 	}
 	return r
-}
-
-func (r ranges) String() string {
-	var parts []string
-	for _, x := range r {
-		parts = append(parts, fmt.Sprintf("%d-%d", x.First, x.Last))
-	}
-	return strings.Join(parts, " ")
 }
 
 // names lists the quarantine.

@@ -221,7 +221,7 @@ func TestUnreadable(t *testing.T) {
 	}
 	yes, no := ledgered(t, b.fs)
 	seen := surviving(t, b.fs)
-	if len(no) > 0 || len(yes) != 1 || len(seen.without(yes[0].First, yes[0].Last)) != 1 || seen.last() != b.next-1 {
+	if len(no) > 0 || len(yes) != 1 || len(seen.Without(yes[0].First, yes[0].Last)) != 1 || seen.Last() != b.next-1 {
 		t.Errorf("lost %v and %v, survived %v", yes, no, seen)
 	}
 }

@@ -170,7 +170,7 @@ func (h hole) cause() string {
 // history tells whether the ledger has all of a finding.
 func (s *ledgerSums) history(f finding) bool {
 	if f.lost.First > 0 {
-		return len(s.lost.without(f.lost.First, f.lost.Last)) == 0
+		return len(s.lost.Without(f.lost.First, f.lost.Last)) == 0
 	}
 	_, known := s.spots[spot{f.segment, f.offset}]
 	return known && f.segment != ""
@@ -187,7 +187,7 @@ func (s *ledgerSums) losses(f finding, mark uint64, copied string) []Loss {
 		return []Loss{loss}
 	}
 	var losses []Loss
-	for _, r := range s.lost.without(f.lost.First, f.lost.Last) {
+	for _, r := range s.lost.Without(f.lost.First, f.lost.Last) {
 		for _, half := range []struct {
 			first, last  uint64
 			acknowledged string

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"logmule/checkpoint"
 	"logmule/queue/vfs"
 )
 
@@ -60,7 +61,7 @@ type ledgerSums struct {
 	records uint64
 	lines   int
 	bad     int               // lines that cannot be read
-	lost    ranges            // sequences that no output will get
+	lost    checkpoint.Ranges // sequences that no output will get
 	spots   map[spot]struct{} // places that are written down
 }
 
@@ -111,7 +112,7 @@ func (s *ledgerSums) book(loss Loss) {
 	s.lines++
 	s.records += loss.Count
 	if len(loss.Outputs) == 0 {
-		s.lost = s.lost.add(loss.First, loss.Last)
+		s.lost = s.lost.Add(loss.First, loss.Last)
 	}
 	if loss.Segment != "" {
 		s.spots[spot{loss.Segment, loss.Offset}] = struct{}{}
@@ -193,6 +194,13 @@ func (l *Ledger) replaceLocked(lines []byte) error {
 	}
 	l.mu.file, l.mu.end = f, int64(len(all))
 	return nil
+}
+
+// Covers says whether some line says of every sequence in [first, last] that no output will get it.
+func (l *Ledger) Covers(first, last uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.mu.lost.Without(first, last)) == 0
 }
 
 // Total is how many records and lines the ledger tells of.

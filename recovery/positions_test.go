@@ -128,7 +128,7 @@ func TestPositions(t *testing.T) {
 	}
 }
 
-// TestProven: done ranges above the floor were durable too.
+// TestProven: done checkpoint.Ranges above the floor were durable too.
 func TestProven(t *testing.T) {
 	b := newBuilder(t)
 	b.killed(5)

@@ -237,7 +237,7 @@ func (s *starter) cut(p *part, offset int64) error {
 
 // advance finds the next sequence: above everything that any file has ever told of.
 func (s *starter) advance() {
-	last := max(s.mark, s.sums.lost.last())
+	last := max(s.mark, s.sums.lost.Last())
 	for _, l := range s.listed[:s.older] {
 		last = max(last, l.name.First-1)
 	}

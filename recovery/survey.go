@@ -146,7 +146,7 @@ func (s *surveyor) read(found []listed) error {
 	return nil
 }
 
-func (s *surveyor) describe(lost ranges) {
+func (s *surveyor) describe(lost checkpoint.Ranges) {
 	for i, p := range s.parts {
 		s.Segments = append(s.Segments, SurveyedSegment{
 			Name: p.name.String(), First: p.header.First, Last: p.last, Records: p.records, Bytes: p.size, Sealed: p.sealed,
@@ -159,7 +159,7 @@ func (s *surveyor) describe(lost ranges) {
 			s.LastSequence = p.last
 		}
 		if i > 0 {
-			lost = lost.add(s.parts[i-1].last+1, p.header.First-1)
+			lost = lost.Add(s.parts[i-1].last+1, p.header.First-1)
 		}
 	}
 	for _, r := range lost {

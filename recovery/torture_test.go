@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"logmule/checkpoint"
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 	"logmule/queue/vfs/faultfs"
@@ -108,18 +109,18 @@ func TestTorture(t *testing.T) {
 		if records != after.Records {
 			fail("walk shows %d records, check counts %d\n%v\n%+v", records, after.Records, seen, after)
 		}
-		accounted := append(ranges(nil), seen...)
-		for _, set := range []ranges{yes, no} {
+		accounted := append(checkpoint.Ranges(nil), seen...)
+		for _, set := range []checkpoint.Ranges{yes, no} {
 			for _, r := range set {
-				accounted = accounted.add(r.First, r.Last)
+				accounted = accounted.Add(r.First, r.Last)
 			}
 		}
 		heals := false
 		for _, d := range after.Damage {
-			accounted = accounted.add(d.FirstLost, d.LastLost)
+			accounted = accounted.Add(d.FirstLost, d.LastLost)
 			heals = heals || d.Action == wouldHeal
 		}
-		if left := accounted.without(max(after.FirstSequence, 1), given); len(left) > 0 && !heals && after.FirstSequence > 0 {
+		if left := accounted.Without(max(after.FirstSequence, 1), given); len(left) > 0 && !heals && after.FirstSequence > 0 {
 			fail("nobody knows of %v\nsurvive %v, ledger %v %v\nbefore %+v\nafter %+v\nsegments %+v", left, seen, yes, no, before, after, state.Segments)
 		}
 		again := mustStart(t, fsys, floors)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"logmule/checkpoint"
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 )
@@ -16,11 +17,11 @@ import (
 // walked returns the sequences that a walk shows, and its notes.
 func walked(t testing.TB, b *builder, opt WalkOptions) (string, []string) {
 	t.Helper()
-	var seen ranges
+	var seen checkpoint.Ranges
 	var notes []string
 	opt.Note = func(n string) { notes = append(notes, n) }
 	b.must(Walk(context.Background(), b.fs, testDir, opt, func(f *segment.Frame) error {
-		seen = seen.add(f.First, f.Last())
+		seen = seen.Add(f.First, f.Last())
 		return nil
 	}))
 	return seen.String(), notes
@@ -126,10 +127,10 @@ func TestWalkEnds(t *testing.T) {
 // TestWalkSegment reads one file, wherever it is and whatever state it is in.
 func TestWalkSegment(t *testing.T) {
 	walk := func(b *builder, file string) (string, []string, error) {
-		var seen ranges
+		var seen checkpoint.Ranges
 		var notes []string
 		err := WalkSegment(context.Background(), b.fs, file, WalkOptions{Note: func(n string) { notes = append(notes, n) }}, func(f *segment.Frame) error {
-			seen = seen.add(f.First, f.Last())
+			seen = seen.Add(f.First, f.Last())
 			return nil
 		})
 		return seen.String(), notes, err
