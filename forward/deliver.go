@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"logmule/checkpoint"
 	"logmule/forward/output"
 )
 
@@ -60,7 +61,7 @@ func (c *consumer) send(stop, hard context.Context) error {
 			return err
 		}
 		if state != nil {
-			c.reader.SetState(state)
+			c.reader.Done(state)
 			if err := c.reader.Checkpoint(stop); err != nil {
 				return fmt.Errorf("store the state of the output: %w", err)
 			}
@@ -96,18 +97,20 @@ func (c *consumer) settle(stop, hard context.Context, sent bool) error {
 	c.records.Add(uint64(c.left - left - len(rejected)))
 	c.left = left
 	if left == 0 {
-		c.reader.Done(b.First, b.Last, state)
+		c.reader.Done(state, checkpoint.Range{First: b.First, Last: b.Last})
 		return nil
 	}
+	var done []checkpoint.Range
 	for from := 0; from < b.Len(); {
 		to := from
 		for to < b.Len() && !b.IsPending(to) {
 			to++
 		}
 		if to > from {
-			c.reader.Done(b.First+uint64(from), b.First+uint64(to-1), state)
+			done = append(done, checkpoint.Range{First: b.First + uint64(from), Last: b.First + uint64(to-1)})
 		}
 		from = to + 1
 	}
+	c.reader.Done(state, done...)
 	return nil
 }

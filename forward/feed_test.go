@@ -95,9 +95,9 @@ func TestFeedTakesAFrameLargerThanTheLimit(t *testing.T) {
 
 func TestFeedLeavesOutWhatIsDone(t *testing.T) {
 	f, _ := feedOf(t, "1\n2\n3\n4\n5\n6\n", "7\n8\n9\n")
-	f.reader.Done(1, 1, nil)
-	f.reader.Done(3, 4, nil)
-	f.reader.Done(6, 7, nil)
+	f.reader.Done(nil, checkpoint.Range{First: 1, Last: 1})
+	f.reader.Done(nil, checkpoint.Range{First: 3, Last: 4})
+	f.reader.Done(nil, checkpoint.Range{First: 6, Last: 7})
 	for round := range 2 {
 		var b output.Batch
 		for _, want := range []string{"2\n", "5\n", "8\n9\n", ""} {
@@ -110,7 +110,7 @@ func TestFeedLeavesOutWhatIsDone(t *testing.T) {
 		}
 		f.rewind()
 	}
-	f.reader.Done(1, 9, nil)
+	f.reader.Done(nil, checkpoint.Range{First: 1, Last: 9})
 	f.rewind()
 	var b output.Batch
 	if err := f.fill(&b); err != nil || b.Len() != 0 {
@@ -216,7 +216,7 @@ func TestFeedFramesAreReused(t *testing.T) {
 		if b.Len() == 0 {
 			break
 		}
-		f.reader.Done(b.First, b.Last, nil)
+		f.reader.Done(nil, checkpoint.Range{First: b.First, Last: b.Last})
 	}
 	if len(f.frames) > 4 {
 		t.Errorf("%d frames for batches of two", len(f.frames))

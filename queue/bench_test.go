@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"logmule/checkpoint"
 	"logmule/queue/segment"
 )
 
@@ -45,7 +46,7 @@ func BenchmarkAppendRead(b *testing.B) {
 						if _, err := r.Next(ctx, &f); err != nil {
 							return
 						}
-						r.Done(f.First, f.Last(), nil)
+						r.Done(nil, checkpoint.Range{First: f.First, Last: f.Last()})
 					}
 				}()
 			} else {

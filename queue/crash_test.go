@@ -144,7 +144,7 @@ func (m *model) read(ctx context.Context, t verdict, r *Reader, crashed func() b
 		for s := f.First; s <= f.Last(); s++ {
 			m.done[s] = true
 		}
-		r.Done(f.First, f.Last(), nil)
+		r.Done(nil, checkpoint.Range{First: f.First, Last: f.Last()})
 		if f.First%2 == 0 && r.Checkpoint(ctx) != nil {
 			return false
 		}

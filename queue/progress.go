@@ -40,22 +40,23 @@ func (p *progress) reading(at place) {
 	p.frames = append(p.frames, at)
 }
 
-// mark notes that first to last are done.
-func (p *progress) mark(first, last uint64, state []byte, setState bool) {
+// settle notes, as one step, that ranges are done, and the state that the output has with that; nil leaves it.
+func (p *progress) settle(state []byte, ranges ...checkpoint.Range) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if setState {
-		p.state = append([]byte(nil), state...)
-		p.version++
-	}
-	if last < p.floor || last < first {
-		return
-	}
 	p.version++
-	if first <= p.floor {
-		p.floor = last + 1
-	} else {
-		p.done = p.done.Add(first, last)
+	if state != nil {
+		p.state = append([]byte(nil), state...)
+	}
+	for _, r := range ranges {
+		if r.Last < p.floor {
+			continue
+		}
+		if r.First > p.floor {
+			p.done = p.done.Add(r.First, r.Last)
+			continue
+		}
+		p.floor = r.Last + 1
 	}
 	n := 0
 	for n < len(p.done) && p.done[n].First <= p.floor {

@@ -26,7 +26,7 @@ func TestProgress(t *testing.T) {
 		{9, 11, 19, nil, 1},
 		{19, 20, 21, nil, 0},
 	} {
-		p.mark(step.first, step.last, nil, false)
+		p.settle(nil, checkpoint.Range{First: step.first, Last: step.last})
 		if p.floor != step.floor || len(p.frames) != step.frames || len(p.done) != len(step.done) {
 			t.Fatalf("after %d..%d: floor %d, done %v, %d frames; want %+v", step.first, step.last, p.floor, p.done, len(p.frames), step)
 		}

@@ -113,7 +113,7 @@ func (b *bench) take(r *Reader, n int) (payloads []string, lost uint64) {
 				payloads = append(payloads, strings.TrimSuffix(line, "\n"))
 			}
 		}
-		r.Done(f.First, f.Last(), nil)
+		r.Done(nil, checkpoint.Range{First: f.First, Last: f.Last()})
 	}
 	return payloads, lost
 }
@@ -256,8 +256,8 @@ func TestPartlyDone(t *testing.T) {
 	if _, err := r.Next(b.ctx, &f); err != nil {
 		t.Fatal(err)
 	}
-	r.Done(1, 2, []byte("state"))
-	r.Done(4, 5, nil)
+	r.Done([]byte("state"), checkpoint.Range{First: 1, Last: 2})
+	r.Done(nil, checkpoint.Range{First: 4, Last: 5})
 	r.Close()
 	epoch := b.q.Epoch()
 	b.reopen()
@@ -303,7 +303,7 @@ func TestCheckpointIsKept(t *testing.T) {
 	r := b.q.Reader("out", Oldest)
 	b.fill(10, 100)
 	b.take(r, 6)
-	r.SetState([]byte("six"))
+	r.Done([]byte("six"))
 	if err := r.Checkpoint(b.ctx); err != nil {
 		t.Fatal(err)
 	}

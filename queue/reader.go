@@ -145,7 +145,7 @@ func (r *Reader) lose(gone checkpoint.Range) {
 	r.progress.mu.Lock()
 	r.lost += gone.Last - gone.First + 1
 	r.progress.mu.Unlock()
-	r.mark(gone.First, gone.Last, nil, false)
+	r.settle(nil, gone)
 	r.next = gone.Last + 1
 	r.q.keep.poke()
 }
@@ -337,10 +337,10 @@ func (r *Reader) writeOff(lost checkpoint.Range) {
 	r.bad = r.bad[:0]
 }
 
-// Done notes that the records first to last are delivered, dead-lettered or filtered out, in any order. state is the
-// output's own, at most checkpoint.MaxState bytes, kept with the position; nil leaves it as it is.
-func (r *Reader) Done(first, last uint64, state []byte) {
-	r.mark(first, last, state, state != nil)
+// Done notes that the records of ranges are delivered, dead-lettered or filtered out, in any order. state is what the
+// output wants kept with that, at most checkpoint.MaxState bytes; nil leaves it as it is. Both become durable together.
+func (r *Reader) Done(state []byte, ranges ...checkpoint.Range) {
+	r.settle(state, ranges...)
 	r.q.keep.poke()
 }
 
@@ -352,12 +352,6 @@ func (r *Reader) State() []byte {
 	r.progress.mu.Lock()
 	defer r.progress.mu.Unlock()
 	return append([]byte(nil), r.state...)
-}
-
-// SetState replaces the output's own state without any record being done.
-func (r *Reader) SetState(state []byte) {
-	r.mark(1, 0, state, true)
-	r.q.keep.poke()
 }
 
 // Checkpoint waits until everything that is Done by now is durable.

@@ -130,7 +130,11 @@ func (s *tcpServer) start(t *testing.T, address string) {
 				return
 			}
 			s.live.Lock()
-			s.conns = append(s.conns, conn)
+			if s.listener == l {
+				s.conns = append(s.conns, conn)
+			} else {
+				conn.Close() // it came just before the stop
+			}
 			s.live.Unlock()
 			if !s.stalled.Load() {
 				s.done.Go(func() { s.read(conn) })
@@ -157,7 +161,10 @@ func (s *tcpServer) read(conn net.Conn) {
 
 func (s *tcpServer) stop() {
 	s.live.Lock()
-	s.listener.Close()
+	if s.listener != nil {
+		s.listener.Close()
+	}
+	s.listener = nil
 	for _, c := range s.conns {
 		c.Close()
 	}
@@ -241,7 +248,7 @@ func stdoutDestination(t *testing.T) outputtest.Destination {
 func pipe(t *testing.T) (r, w *os.File) {
 	t.Helper()
 	var fds [2]int
-	must(t, unix.Pipe2(fds[:], unix.O_CLOEXEC))
+	must(t, unix.Pipe(fds[:]))
 	return os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe")
 }
 

@@ -37,6 +37,7 @@ type file struct {
 	f    *os.File // nil: the file at mark.path has to be opened, again if mark.path is not empty
 	mark fileMark
 	torn bool // the last line of f has no LF
+	told bool // the engine has the state of f, or Send would not have been called
 	used bool // a file was opened before
 
 	lines  net.Buffers
@@ -74,18 +75,21 @@ func (o *file) State() []byte {
 }
 
 // Prepare opens the file that the first pending record goes to, unless it is open and still what its path names. The
-// state it returns is the mark in that file before anything of the batch is in it.
+// state it returns is the mark in that file before anything of the batch is in it. It returns it again until Send is
+// called, since storing it may fail.
 func (o *file) Prepare(b *Batch) ([]byte, error) {
 	if b.Pending() == 0 {
 		return nil, nil
 	}
 	path := o.pathOf(b, b.runOf(b.firstPending()))
-	if o.f != nil && o.mark.path == path && o.unchanged() {
-		return nil, nil
+	if o.f == nil || o.mark.path != path || !o.unchanged() {
+		if err := o.open(path); err != nil {
+			o.env.Counters.Errors.Add(1)
+			return nil, fmt.Errorf("open %s to append: %w", path, err)
+		}
 	}
-	if err := o.open(path); err != nil {
-		o.env.Counters.Errors.Add(1)
-		return nil, fmt.Errorf("open %s to append: %w", path, err)
+	if o.told {
+		return nil, nil
 	}
 	return o.mark.encode(), nil
 }
@@ -100,6 +104,7 @@ func (o *file) Send(ctx context.Context, b *Batch) error {
 	if o.f == nil || path != o.mark.path {
 		return fmt.Errorf("append to %s: Prepare has to open it first", path)
 	}
+	o.told = true
 	parts := o.parts(b, path)
 	o.env.Counters.Requests.Add(1)
 	size, err := o.append(ctx, b, parts)

@@ -14,7 +14,8 @@ import (
 // fault is what goes wrong at one operation on a file.
 type fault struct {
 	name  string
-	crash bool // the process ends there; else the operation fails once
+	crash bool // the process ends there; else the operation fails, and as many after it
+	after int
 	// done says how much of a write, in eighths, happens before it fails, and lost how much of what is not synced is gone
 	// after the crash.
 	done, lost int
@@ -64,7 +65,7 @@ func (w *world) step() bool {
 		return true
 	}
 	w.ops++
-	if w.ops == w.failAt {
+	if w.ops >= w.failAt && w.ops <= w.failAt+w.fault.after {
 		w.dead = w.fault.crash
 		return true
 	}
@@ -207,6 +208,8 @@ func TestFileFaults(t *testing.T) {
 	for _, f := range []fault{
 		{name: "failure"},
 		{name: "half a write", done: 4},
+		{name: "half a write, and it cannot be cut", done: 4, after: 1},
+		{name: "half a write, and a while nothing works", done: 4, after: 5},
 		{name: "a write that is whole and fails", done: 8},
 		{name: "crash", crash: true, done: 4},
 		{name: "crash, nothing written", crash: true},

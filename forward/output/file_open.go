@@ -57,7 +57,7 @@ func (o *file) open(path string) error {
 	if known == o.restored {
 		o.restored = fileMark{}
 	}
-	o.f, o.mark, o.torn, o.used = f, mark, torn, true
+	o.f, o.mark, o.torn, o.told, o.used = f, mark, torn, false, true
 	return nil
 }
 

@@ -125,7 +125,9 @@ func TestFileArrivalTime(t *testing.T) {
 	o, _ := newTestFile(t, filepath.Join(dir, "%H.log"))
 	b := batchOf("1", at(6, linesRun("a", "b")), at(7, recordsRun("c")), at(6, linesRun("d")), at(7, linesRun("e", "f")), linesRun("g"))
 	b.Accept(1)
-	state, err := o.Prepare(b)
+	_, err := o.Prepare(b)
+	must(t, err)
+	state, err := o.Prepare(b) // storing the first one failed
 	must(t, err)
 	if m, _, err := decodeMark(state); err != nil || m.path != filepath.Join(dir, "06.log") || m.size != 0 {
 		t.Errorf("prepared %+v, %v", m, err)
@@ -300,23 +302,24 @@ func FuzzMark(f *testing.F) {
 	})
 }
 
-// BenchmarkFile appends batches of 256 KiB.
-func BenchmarkFile(b *testing.B) {
-	o, err := newFile(func(into any) error { into.(*fileConfig).Path = b.TempDir() + "/app.log"; return nil }, Env{}.withDefaults())
-	if err != nil {
-		b.Fatal(err)
+// TestFileTakesBackAtOnce: who reads the file after a failed write finds whole lines, not what will be written again.
+func TestFileTakesBackAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.log")
+	o, _ := newTestFile(t, path)
+	mustDeliver(t, o, batchOf("1", linesRun("one")))
+	write := o.ops.write
+	o.ops.write = func(f *os.File, p []byte) (int, error) {
+		n, err := write(f, p[:len(p)/2])
+		return n, errors.Join(errInjected, err)
 	}
-	batch := batchOf("1", linesRun(strings.Split(strings.Repeat(strings.Repeat("x", 127)+"\n", 2047)+"y", "\n")...))
-	b.SetBytes(int64(batch.Bytes()))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := deliver(o.(*file), batch); err != nil {
-			b.Fatal(err)
-		}
+	b := batchOf("2", linesRun("two", "three"))
+	if _, err := deliver(o, b); !errors.Is(err, errInjected) || !strings.Contains(err.Error(), path) || b.Pending() != 2 {
+		t.Fatalf("got %v with %d pending", err, b.Pending())
 	}
-	if err := o.(*file).Close(); err != nil {
-		b.Fatal(err)
-	}
+	mustHold(t, path, "one\n")
+	o.ops.write = write
+	mustDeliver(t, o, b)
+	mustHold(t, path, "one\ntwo\nthree\n")
 }
 
 var errInjected = fmt.Errorf("injected: %w", syscall.EIO)

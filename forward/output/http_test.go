@@ -1,13 +1,10 @@
 package output
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -317,161 +314,6 @@ func TestHTTPForgetsAnotherBatch(t *testing.T) {
 	}
 }
 
-// rawServer answers connections one after the other, each with a function.
-func rawServer(t *testing.T, conns ...func(conn *net.TCPConn, r *bufio.Reader)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var done sync.WaitGroup
-	done.Go(func() {
-		for _, serve := range conns {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serve(conn.(*net.TCPConn), bufio.NewReader(conn))
-			_ = conn.Close()
-		}
-	})
-	t.Cleanup(func() { _ = l.Close(); done.Wait() })
-	return "http://" + l.Addr().String()
-}
-
-// readRequest reads one request and returns its body.
-func readRequest(r *bufio.Reader) string {
-	req, err := http.ReadRequest(r)
-	if err != nil {
-		return "no request: " + err.Error()
-	}
-	body, err := io.ReadAll(req.Body)
-	return fmt.Sprint(string(body), err)
-}
-
-func answer(text string) func(*net.TCPConn, *bufio.Reader) {
-	return func(conn *net.TCPConn, r *bufio.Reader) {
-		readRequest(r)
-		fmt.Fprint(conn, text)
-	}
-}
-
-// TestHTTPHalfAnswers: an answer counts as soon as its head is whole, and not before.
-func TestHTTPHalfAnswers(t *testing.T) {
-	for text, accepted := range map[string]bool{
-		"":                       false,
-		"HTTP/1.1 20":            false,
-		"HTTP/1.1 200 OK\r\nCon": false,
-		"no HTTP at all\r\n\r\n": false,
-		"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf":                            true,
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nh":                   true,
-		"HTTP/1.1 200 OK\r\n\r\n":                                                       true,
-		"HTTP/1.0 200 OK\r\n\r\nuntil the end":                                          true,
-		"HTTP/1.1 503 No\r\nContent-Length: 100\r\n\r\nhalf":                            false,
-		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n": false,
-	} {
-		url := rawServer(t, answer(text), answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
-		o := newTestHTTP(t, url, nil)
-		b := batchOf("id", linesRun("a"))
-		err := o.Send(t.Context(), b)
-		if accepted != (err == nil) {
-			t.Errorf("after %q: %v", text, err)
-		}
-		if err != nil && !strings.Contains(err.Error(), url) {
-			t.Errorf("after %q: %v does not name the URL", text, err)
-		}
-		mustSend(t, o, b) // 200 then close, or a broken one: the next request goes over a new connection
-	}
-}
-
-// TestHTTPAnswersBeforeTheBody: a peer that answers without reading and resets the connection.
-func TestHTTPAnswersBeforeTheBody(t *testing.T) {
-	early := func(status string) func(conn *net.TCPConn, r *bufio.Reader) {
-		return func(conn *net.TCPConn, _ *bufio.Reader) {
-			_, _ = conn.Read(make([]byte, 10))
-			fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", status)
-		}
-	}
-	for status, accepted := range map[string]bool{"413 Too Large": true, "200 OK": false, "503 No": false} {
-		t.Run(status, func(t *testing.T) {
-			for range 10 {
-				o := newTestHTTP(t, rawServer(t, early(status)), func(c *httpConfig) { c.MaxBatch = mostBytes })
-				run := linesRun(strings.Repeat("x", 32<<20))
-				b := batchOf("id", run)
-				err := o.Send(t.Context(), b)
-				clear(run.Body) // the race detector tells if anybody still reads it
-				if accepted != (err == nil) || accepted != (len(b.Rejected()) == 1) {
-					t.Fatalf("got %v, rejected %d", err, len(b.Rejected()))
-				}
-			}
-		})
-	}
-}
-
-// TestHTTPStaleConnection: the peer closes a kept connection when the next request comes. What was sent may have been
-// taken, so net/http must not send it again by itself; the retry of the engine does.
-func TestHTTPStaleConnection(t *testing.T) {
-	ok := "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-	second := make(chan string, 1)
-	url := rawServer(t, func(conn *net.TCPConn, r *bufio.Reader) {
-		readRequest(r)
-		fmt.Fprint(conn, ok)
-		second <- readRequest(r)
-	}, answer(ok))
-	o := newTestHTTP(t, url, nil)
-	mustSend(t, o, batchOf("1", linesRun("a")))
-	b := batchOf("2", linesRun("b"))
-	err := o.Send(t.Context(), b)
-	if got := <-second; err == nil || !strings.Contains(err.Error(), errSent.Error()) || got != "b\n<nil>" {
-		t.Fatalf("got %v, the peer had read %q", err, got)
-	}
-	mustSend(t, o, b)
-}
-
-// TestHTTPClosedConnection: a connection that the peer closed in between is no error, nothing was sent on it.
-func TestHTTPClosedConnection(t *testing.T) {
-	ok := answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-	o := newTestHTTP(t, rawServer(t, ok, ok, ok), nil)
-	for i := range 3 {
-		b := batchOf(fmt.Sprint(i), linesRun("a"))
-		for o.Send(t.Context(), b) != nil { // it may have been closed just after the look at it
-		}
-	}
-}
-
-func TestHTTPTimeout(t *testing.T) {
-	release := make(chan struct{})
-	wait := func(*net.TCPConn, *bufio.Reader) { <-release }
-	half := func(conn *net.TCPConn, r *bufio.Reader) {
-		readRequest(r)
-		fmt.Fprint(conn, "HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\nhalf")
-		<-release
-	}
-	url := rawServer(t, wait, half)
-	t.Cleanup(func() { close(release) })
-	o := newTestHTTP(t, url, func(c *httpConfig) { c.Timeout, c.MaxBatch = config.Duration(200*time.Millisecond), mostBytes })
-	b := batchOf("id", linesRun(strings.Repeat("x", 32<<20)))
-	if err := o.Send(t.Context(), b); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "200ms") {
-		t.Errorf("got %v", err)
-	}
-	release <- struct{}{}
-	if err := o.Send(t.Context(), batchOf("id", linesRun("a"))); err == nil || !strings.Contains(err.Error(), "500") {
-		t.Errorf("got %v", err)
-	}
-}
-
-// TestHTTPHugeAnswer: an answer without end costs the connection, not the memory.
-func TestHTTPHugeAnswer(t *testing.T) {
-	s := newServer(t, func(w http.ResponseWriter, _ string) { _, _ = w.Write(make([]byte, 4<<20)) })
-	o := newTestHTTP(t, s.URL, nil)
-	for range 3 {
-		mustSend(t, o, batchOf("id", linesRun("a")))
-	}
-	if n := o.env.Counters.Reconnects.Load(); n != 2 {
-		t.Errorf("%d reconnects", n)
-	}
-}
-
 func TestHTTPConfiguration(t *testing.T) {
 	for want, c := range map[string]httpConfig{
 		"url is missing":                   {},
@@ -489,27 +331,5 @@ func TestHTTPConfiguration(t *testing.T) {
 	o := newTestHTTP(t, "http://127.0.0.1:1", nil)
 	if o.MaxBatch() != 1<<20 || o.transport.Proxy != nil {
 		t.Errorf("limit %d, or a proxy", o.MaxBatch())
-	}
-}
-
-// BenchmarkHTTP posts batches of 1 MiB to a server that reads them.
-func BenchmarkHTTP(b *testing.B) {
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
-	defer s.Close()
-	o, err := newHTTP(func(into any) error { into.(*httpConfig).URL = s.URL; return nil }, Env{}.withDefaults())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer o.(*httpOutput).Close()
-	run := linesRun(strings.Split(strings.Repeat(strings.Repeat("x", 127)+"\n", 2047)+"y", "\n")...)
-	batch := batchOf("1", run, run, run, run)
-	b.SetBytes(int64(batch.Bytes()))
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := o.Send(b.Context(), batch); err != nil {
-			b.Fatal(err)
-		}
-		h := o.(*httpOutput)
-		h.batch = "" // it is another one
 	}
 }

@@ -45,7 +45,8 @@ type Stateful interface {
 	// Restore hands over the state of the last checkpoint. It is called once, before anything else, where there is one.
 	// An error says that the state is of no use; the output works as if it had none.
 	Restore(state []byte) error
-	// Prepare gets ready to send the first pending records of b. Its errors are retried as those of Send are.
+	// Prepare gets ready to send the first pending records of b. Its errors are retried as those of Send are. It returns a
+	// state again until Send is called, which tells it that the state is stored.
 	Prepare(b *Batch) (state []byte, err error)
 	// State returns the state after the last Send. The slice is the engine's to keep.
 	State() []byte

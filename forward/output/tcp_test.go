@@ -112,7 +112,7 @@ func TestTCPResendsWhatAPeerMayNotHaveRead(t *testing.T) {
 	for _, ending := range []string{"reset", "close"} {
 		t.Run(ending, func(t *testing.T) {
 			p := newPeer(t, 0)
-			o := newTestTCP(t, p, 10, time.Minute)
+			o := newTestTCP(t, p, 9, time.Minute)
 			mustSend(t, o, batchOf("1", linesRun("first", "second", "third")))
 			mustSend(t, o, batchOf("2", recordsRun("four\nth")))
 			conn := p.accept()
@@ -384,35 +384,5 @@ func TestTCPAllocatesNothing(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { mustSend(t, o, b) }); n > 0 {
 		t.Errorf("%v allocations per batch", n)
-	}
-}
-
-// BenchmarkTCP sends batches of 256 KiB to a peer that reads and does nothing else.
-func BenchmarkTCP(b *testing.B) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		_, _ = io.Copy(io.Discard, conn)
-		_ = conn.Close()
-	}()
-	o, err := newTCP(func(into any) error { into.(*tcpConfig).Address = l.Addr().String(); return nil }, Env{}.withDefaults())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer o.(*tcp).Close()
-	batch := batchOf("1", linesRun(strings.Split(strings.Repeat(strings.Repeat("x", 127)+"\n", 2047)+"y", "\n")...))
-	b.SetBytes(int64(batch.Bytes()))
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := o.Send(b.Context(), batch); err != nil {
-			b.Fatal(err)
-		}
 	}
 }
