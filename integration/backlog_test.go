@@ -121,26 +121,35 @@ func backlog(t *testing.T, output string, up func(arrived func([]byte)) (window 
 	}
 }
 
-// TestIngestSpeedWithDestinationDown interleaves runs with the destination up and down and prints both rates.
-func TestIngestSpeedWithDestinationDown(t *testing.T) {
+// TestIngestSpeed interleaves runs with the destination up, with it down, and with a second one down beside it, and
+// prints the rates. What is asserted is far from what they should be, because a machine may be busy with other things.
+func TestIngestSpeed(t *testing.T) {
 	if !full {
 		t.Skip("a measurement: set LOGMULE_FULL=1")
 	}
-	rates := map[bool][]float64{}
-	for round := range 6 {
-		up := round%2 == 0
-		in, out := freeAddress(t), freeAddress(t)
-		l := newLab(t, fmt.Sprintf("[input.in]\ntype = \"http\"\nlisten = %q\n[output.out]\ntype = \"http\"\nurl = \"http://%s/\"\n", in, out))
-		if up {
-			httpSink(t, out, func([]byte) {})
+	rates := map[string][]float64{}
+	for range 5 {
+		for _, how := range []string{"up", "down", "up beside a dead one"} {
+			in, out := freeAddress(t), freeAddress(t)
+			text := fmt.Sprintf("[input.in]\ntype = \"http\"\nlisten = %q\n[output.out]\ntype = \"http\"\nurl = \"http://%s/\"\n", in, out)
+			if how == "up beside a dead one" {
+				text += fmt.Sprintf("[output.dead]\ntype = \"tcp\"\naddress = %q\n", freeAddress(t))
+			}
+			l := newLab(t, text)
+			if how != "down" {
+				httpSink(t, out, func([]byte) {})
+			}
+			l.start()
+			rates[how] = append(rates[how], fill(l, "in", in, 512<<20/backlogRecord))
+			l.stop()
 		}
-		l.start()
-		rates[up] = append(rates[up], fill(l, "in", in, 256<<20/backlogRecord))
-		l.stop()
 	}
-	t.Logf("records a second at ingest: destination up %.0f, down %.0f", rates[true], rates[false])
-	if up, down := best(rates[true]), best(rates[false]); down < up/2 {
-		t.Errorf("best ingest with the destination down %.0f records/s, up %.0f", down, up)
+	up := best(rates["up"])
+	for how, r := range rates {
+		t.Logf("destination %s: %.0f records/s at ingest, best %.0f, %+.1f %%", how, r, best(r), 100*(best(r)/up-1))
+		if best(r) < up/2 {
+			t.Errorf("destination %s: best ingest %.0f records/s, with it up %.0f", how, best(r), up)
+		}
 	}
 }
 

@@ -12,35 +12,33 @@ import (
 	"logmule/integration/rig"
 )
 
-// rememberedWithin is more than the time after which the log itself remembers what was delivered: without checkpoints.db
-// that much may be delivered again.
-const rememberedWithin = 3 * time.Second
+const checkpointConfiguration = "[input.in]\ntype = \"http\"\nlisten = %q\n[output.out]\ntype = \"http\"\nurl = %q\n"
 
-// TestCheckpointDatabaseDamaged: whatever happens to checkpoints.db, the daemon starts, loses nothing and repeats little.
+// TestCheckpointDatabaseDamaged: whatever happens to checkpoints.db, the daemon starts and loses nothing, and what the
+// log remembers by then, which is all but the last second, is not repeated.
 func TestCheckpointDatabaseDamaged(t *testing.T) {
 	in := freeAddress(t)
 	l := newLab(t, "")
 	d := l.judge.Destination("out")
 	sink := httpSink(t, "127.0.0.1:0", d.Arrived)
-	l.configure(fmt.Sprintf("[input.in]\ntype = \"http\"\nlisten = %q\n[output.out]\ntype = \"http\"\nurl = %q\n", in, sink.URL))
+	l.configure(fmt.Sprintf(checkpointConfiguration, in, sink.URL))
 	name := filepath.Join(l.data, "checkpoints.db")
 	r := l.judge.Rand("noise")
 	source := &rig.HTTPSource{URL: "http://" + in + "/", Source: l.judge.Source("client"), Batch: 10}
-	repeatable := 0
 	round := func(what string, damage func() error) {
 		source.Limit += 100
 		if answers := source.Run(t.Context()); len(answers) != 1 || answers[200] == 0 {
 			t.Fatalf("%s: answers %v", what, answers)
 		}
 		l.drained(d)
-		repeatable += sink.Stored(time.Now().Add(-rememberedWithin))
+		l.wait("the log remembers what was delivered", func() bool { return l.backlogBySurvey() == 0 })
 		l.proc.Kill()
 		if err := damage(); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 		l.start()
-		if t.Failed() {
-			t.Fatalf("after: %s", what)
+		if f := l.judge.Verdict().Findings[0]; f.Doubled.Count > 0 {
+			t.Fatalf("%s: %s", what, l.judge.Verdict())
 		}
 	}
 	l.start()
@@ -64,6 +62,31 @@ func TestCheckpointDatabaseDamaged(t *testing.T) {
 	}
 	source.Limit += 100
 	source.Run(t.Context())
+	l.drained(d)
+	l.verdict(0)
+}
+
+// TestCheckpointDatabaseLostUnderLoad: with records under way all the time, losing checkpoints.db costs repeats of about a second.
+func TestCheckpointDatabaseLostUnderLoad(t *testing.T) {
+	const about = 2 * time.Second
+	in := freeAddress(t)
+	l := newLab(t, "")
+	d := l.judge.Destination("out")
+	sink := httpSink(t, "127.0.0.1:0", d.Arrived)
+	l.configure(fmt.Sprintf(checkpointConfiguration, in, sink.URL))
+	source := &rig.HTTPSource{URL: "http://" + in + "/", Source: l.judge.Source("client"), Every: 2 * time.Millisecond}
+	stop := background(t, source.Run)
+	l.start()
+	begin := time.Now()
+	l.wait("it has run for a while", func() bool { return time.Since(begin) > 2*about && l.judge.Owed() > 2000 })
+	since := time.Now().Add(-about)
+	l.proc.Kill()
+	repeatable := sink.Stored(since)
+	must(t, os.Remove(filepath.Join(l.data, "checkpoints.db")))
+	l.start()
+	owed := l.judge.Owed()
+	l.wait("ingest goes on", func() bool { return l.judge.Owed() > owed+1000 })
+	stop()
 	l.drained(d)
 	l.verdict(repeatable)
 }
@@ -113,7 +136,7 @@ func TestIdleDaemonWritesNothing(t *testing.T) {
 	in := freeAddress(t)
 	l := newLab(t, "")
 	d := l.judge.Destination("out")
-	l.configure(fmt.Sprintf("[input.in]\ntype = \"http\"\nlisten = %q\n[output.out]\ntype = \"http\"\nurl = %q\n", in, httpSink(t, "127.0.0.1:0", d.Arrived).URL))
+	l.configure(fmt.Sprintf(checkpointConfiguration, in, httpSink(t, "127.0.0.1:0", d.Arrived).URL))
 	l.start()
 	source := &rig.HTTPSource{URL: "http://" + in + "/", Source: l.judge.Source("client"), Limit: 1000}
 	source.Run(t.Context())

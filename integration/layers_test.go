@@ -54,14 +54,18 @@ type listed struct {
 	ImportPath string
 	Imports    []string
 	Deps       []string
-	Standard   bool
 }
 
 // product lists the packages of the product without those of its tests.
 func product(t *testing.T) map[string]listed {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,Deps,Standard", "logmule/...").Output()
-	must(t, err)
+	list := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,Deps", "logmule/...")
+	var stderr strings.Builder
+	list.Stderr = &stderr
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("list packages: %v\n%s", err, &stderr)
+	}
 	packages := map[string]listed{}
 	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
 		var p listed

@@ -145,7 +145,7 @@ func (q *Queue) admit(ctx context.Context, raw int, count uint64) error {
 			q.in.Unlock()
 			q.dropNewest(count, raw)
 			return ErrDropped
-		case !(full && q.opt.WhenFull == Block) && (q.held == 0 || q.held+raw <= heldLimit):
+		case !(full && q.opt.WhenFull == Block) && (q.held == 0 || q.held+raw <= q.heldLimit()):
 			q.held += raw
 			q.in.Unlock()
 			return nil

@@ -15,7 +15,7 @@ type draft struct {
 	arena  []byte        // keys, positions and attributes of a gathering draft; never grown, or the slices would move
 	raw    []byte        // the body before compression: of a gathering draft, or kept for the ring
 	buf    []byte        // the frame as written
-	held   int           // raw bytes that count against heldLimit
+	held   int           // raw bytes that count against the held limit
 	ready  bool          // buf is complete but for its header
 
 	positions []segment.Pair // source positions that become durable with this frame

@@ -56,10 +56,41 @@ func TestFullBlocks(t *testing.T) {
 	waitFor(t, "no longer full", func() bool { return !b.q.Status().Full })
 }
 
+// TestFullNeverKeepsWaiting: whoever was let in gets a receipt, though nothing makes room; whoever comes later is told
+// that there is none.
+func TestFullNeverKeepsWaiting(t *testing.T) {
+	for _, when := range []WhenFull{Block, DropNewest} {
+		b := newBench(t, small(when))
+		b.q.Reader("out", Oldest)
+		for i := 0; ; i++ {
+			ctx, cancel := context.WithTimeout(b.ctx, 300*time.Millisecond)
+			last, err := b.q.Append(ctx, []segment.Run{linesRun(noise(uint64(i), 20000))})
+			cancel()
+			if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrDropped) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel = context.WithTimeout(b.ctx, 5*time.Second)
+			err = b.q.WaitDurable(ctx, last)
+			cancel()
+			if err != nil {
+				t.Fatalf("%v: no receipt for record %d: %v", when, i, err)
+			}
+		}
+	}
+}
+
 // TestFullDropsOldest: the newest records are kept, and what is missing is what the counters and the ledger say.
 func TestFullDropsOldest(t *testing.T) {
 	b := newBench(t, small(DropOldest))
 	r := b.q.Reader("out", Oldest)
+	b.append("in hand")
+	var hand segment.Frame
+	if _, err := r.Next(b.ctx, &hand); err != nil {
+		t.Fatal(err)
+	}
 	const n = 200
 	if m := b.pour(0, n, 20000, 10*time.Second); m != n {
 		t.Fatalf("only %d of %d accepted", m, n)
@@ -71,6 +102,7 @@ func TestFullDropsOldest(t *testing.T) {
 	if dropped == 0 {
 		t.Fatal("nothing dropped")
 	}
+	r.Done(nil, checkpoint.Range{First: 1, Last: 1})
 	got, lost := b.take(r, n-int(dropped))
 	if lost != dropped || got[len(got)-1][:6] != fmt.Sprintf("%06d", n-1) {
 		t.Fatalf("dropped %d, the reader missed %d, last record %.10q", dropped, lost, got[len(got)-1])

@@ -2,7 +2,9 @@ package queue
 
 import (
 	"context"
+	"math"
 	"runtime/pprof"
+	"slices"
 	"time"
 
 	"logmule/checkpoint"
@@ -61,15 +63,24 @@ func (q *Queue) keepUp() {
 	}
 }
 
-// rest spaces the keeper's rounds, unless somebody waits for one.
+// rest spaces the keeper's rounds, unless somebody waits for one. Under load it is shorter, so that a kill costs a few
+// batches that are delivered again, not a tenth of a second of them.
 func (q *Queue) rest() {
-	t := time.NewTimer(saveEvery)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-q.urgent:
-		q.urgent.poke()
-	case <-q.stop:
+	long, short := time.NewTimer(saveEvery), time.NewTimer(saveSoon)
+	defer long.Stop()
+	defer short.Stop()
+	for soon := (<-chan time.Time)(nil); ; {
+		select {
+		case <-q.soon:
+			soon = short.C
+			continue
+		case <-soon:
+		case <-long.C:
+		case <-q.urgent:
+			q.urgent.poke()
+		case <-q.stop:
+		}
+		return
 	}
 }
 
@@ -139,8 +150,17 @@ func (q *Queue) outputPositions() map[string][]byte {
 	return all
 }
 
-// lowestFloor is the first sequence that some output has not done. Without any output nothing is done.
-func (q *Queue) lowestFloor() uint64 { return q.lowest(func(r *Reader) uint64 { return r.floor }) }
+// lowestDurable is the first sequence that some output has not durably done. Without any output nothing is done.
+func (q *Queue) lowestDurable() uint64 {
+	return q.lowest(func(r *Reader) uint64 {
+		r.progress.mu.Lock()
+		defer r.progress.mu.Unlock()
+		return r.durable
+	})
+}
+
+// lowestHanded is the first sequence that some output has not been given.
+func (q *Queue) lowestHanded() uint64 { return q.lowest((*Reader).handed) }
 
 func (q *Queue) lowest(of func(*Reader) uint64) uint64 {
 	q.outputs.Lock()
@@ -148,11 +168,9 @@ func (q *Queue) lowest(of func(*Reader) uint64) uint64 {
 	if len(q.readers)+len(q.detached) == 0 {
 		return 0
 	}
-	low := uint64(1<<64 - 1)
+	low := uint64(math.MaxUint64)
 	for _, r := range q.readers {
-		r.progress.mu.Lock()
 		low = min(low, of(r))
-		r.progress.mu.Unlock()
 	}
 	for _, p := range q.detached {
 		low = min(low, p.Floor)
@@ -160,30 +178,29 @@ func (q *Queue) lowest(of func(*Reader) uint64) uint64 {
 	return low
 }
 
-// outputsBehind names the outputs that have not done all records up to last.
+// outputsBehind names the outputs that have not been given all records up to last.
 func (q *Queue) outputsBehind(last uint64) []string {
 	q.outputs.Lock()
 	defer q.outputs.Unlock()
 	var names []string
 	for name, r := range q.readers {
-		r.progress.mu.Lock()
-		if r.floor <= last {
+		if r.handed() <= last {
 			names = append(names, name)
 		}
-		r.progress.mu.Unlock()
 	}
 	for name, p := range q.detached {
 		if p.Floor <= last {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names
 }
 
 // trim deletes segments whose every record is done for every output, durably. It returns when to look again because
 // of KeepFor, or 0.
 func (q *Queue) trim() time.Duration {
-	low := q.lowest(func(r *Reader) uint64 { return r.durable })
+	low := q.lowestDurable()
 	freed := false
 	defer func() {
 		if freed {

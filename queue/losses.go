@@ -49,7 +49,7 @@ func (q *Queue) noteLossLocked(loss recovery.Loss) {
 func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost checkpoint.Range, cause string, why error) {
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
-	if q.losses.ledger.Covers(lost.First, lost.Last) {
+	if len(q.losses.ledger.Untold(lost)) == 0 {
 		return
 	}
 	loss := lossOf(lost.First, lost.Last, lost.Last-lost.First+1, cause, "yes")
@@ -68,6 +68,18 @@ func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost
 	q.opt.Log.Error("records lost to damage; the rest goes on", "segment", f.path, "offset", offset, "length", length,
 		"first", lost.First, "last", lost.Last, "records", loss.Count, "cause", cause, "quarantine", loss.Quarantine, "error", why)
 	q.noteLossLocked(loss)
+}
+
+// noteSkipped writes down that an output missed records of a dropped segment which were in its hands when that was
+// deleted, and which a restart took from it.
+func (q *Queue) noteSkipped(output string, lost checkpoint.Range) {
+	q.losses.mu.Lock()
+	defer q.losses.mu.Unlock()
+	for _, r := range q.losses.ledger.Untold(lost) {
+		loss := lossOf(r.First, r.Last, r.Last-r.First+1, "drop_oldest", "yes")
+		loss.Outputs = []string{output}
+		q.noteLossLocked(loss)
+	}
 }
 
 // flushDrops writes the records that drop_newest has refused since the last time into the ledger, as one line.

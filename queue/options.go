@@ -66,19 +66,23 @@ type Options struct {
 const (
 	smallestSegment = 64 << 10
 
-	// heldLimit bounds the raw bytes of records that are accepted and not yet stored.
-	heldLimit = 8 << 20
+	// heldMost bounds the raw bytes of records that are accepted and not yet stored; see heldLimit.
+	heldMost = 8 << 20
 	// syncLimit is how much of that may wait for an interval sync before one is made early.
 	syncLimit = 4 << 20
 	// gatherLimit is the size below which a run is not worth a frame of its own: such runs are put together.
 	gatherLimit = 16 << 10
 	// markerAfter is how long the queue is idle before a marker frame makes the mark on disk exact.
 	markerAfter = 100 * time.Millisecond
-	// saveEvery spaces the saves of checkpoints, positionsEvery that of positions frames.
+	// saveEvery spaces the saves of checkpoints, saveSoon while more than saveBytes are delivered in between, and
+	// positionsEvery the positions frames.
 	saveEvery      = 100 * time.Millisecond
+	saveSoon       = 20 * time.Millisecond
+	saveBytes      = 1 << 20
 	positionsEvery = time.Second
-	// roomEvery is how often a full queue looks for room.
+	// roomEvery is how often a full queue looks for room, and one that is written to whether it is running out.
 	roomEvery = 100 * time.Millisecond
+	roomCheck = 20 * time.Millisecond
 	// faultDelay and faultDelayMax space the attempts to write after the disk has refused.
 	faultDelay    = 100 * time.Millisecond
 	faultDelayMax = 5 * time.Second

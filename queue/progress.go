@@ -20,6 +20,7 @@ type progress struct {
 	frames []place // in order; the first one that matters holds floor, or begins after it
 
 	version uint64 // raised by every change
+	unsaved int    // raw bytes of frames done since the last save
 	saved   uint64 // the version that is durable
 	durable uint64 // the floor that is durable
 	lost    uint64 // records that never came
@@ -30,6 +31,7 @@ type place struct {
 	first, last uint64
 	in          segment.Name
 	offset      int64
+	bytes       int
 	time        int64
 }
 
@@ -40,8 +42,9 @@ func (p *progress) reading(at place) {
 	p.frames = append(p.frames, at)
 }
 
-// settle notes, as one step, that ranges are done, and the state that the output has with that; nil leaves it.
-func (p *progress) settle(state []byte, ranges ...checkpoint.Range) {
+// settle notes, as one step, that ranges are done, and the state that the output has with that; nil leaves it. It
+// returns how many bytes would be delivered again if the process were killed now.
+func (p *progress) settle(state []byte, ranges ...checkpoint.Range) (unsaved int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.version++
@@ -66,9 +69,21 @@ func (p *progress) settle(state []byte, ranges ...checkpoint.Range) {
 	p.done = slices.Delete(p.done, 0, n)
 	n = 0
 	for n < len(p.frames) && p.frames[n].last < p.floor {
+		p.unsaved += p.frames[n].bytes
 		n++
 	}
 	p.frames = slices.Delete(p.frames, 0, n)
+	return p.unsaved
+}
+
+// handed is the first sequence that the output has neither done nor in its hands.
+func (p *progress) handed() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.frames); n > 0 {
+		return max(p.floor, p.frames[n-1].last+1)
+	}
+	return p.floor
 }
 
 // within returns the parts of [first, last] that are done.
@@ -112,6 +127,7 @@ func (p *progress) stored(version, floor uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.saved, p.durable = max(p.saved, version), max(p.durable, floor)
+	p.unsaved = 0
 }
 
 func (p *progress) dirty() bool {

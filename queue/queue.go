@@ -71,6 +71,7 @@ type Queue struct {
 	work   nudge     // for the writer: a group gathers
 	retry  nudge     // for the writer: space may have come back
 	keep   nudge     // for the keeper: something has changed
+	soon   nudge     // for the keeper: much has been delivered since the last save
 	urgent nudge     // for the keeper: somebody waits
 
 	goroutines sync.WaitGroup
@@ -131,6 +132,10 @@ func open(opt Options) (*Queue, error) {
 		opt.Log.Warn("checkpoints were damaged; positions come from the log", "what", p.What, "moved_to", p.MovedTo)
 	}
 	state, err := recovery.Start(opt.FS, opt.Dir, store, recovery.Options{})
+	if isFull(err) && opt.FS.Remove(filepath.Join(opt.Dir, reserveFile)) == nil {
+		opt.Log.Warn("disk is full: the reserve is spent on the start", "error", err)
+		state, err = recovery.Start(opt.FS, opt.Dir, store, recovery.Options{})
+	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
@@ -138,7 +143,7 @@ func open(opt Options) (*Queue, error) {
 		opt: opt, store: store, id: state.Queue, epoch: state.Epoch, start: state.Report,
 		next: state.Next, ring: newRing(),
 		readers: map[string]*Reader{}, detached: state.Outputs, written: map[string][]byte{},
-		work: newNudge(), retry: newNudge(), keep: newNudge(), urgent: newNudge(),
+		work: newNudge(), retry: newNudge(), keep: newNudge(), soon: newNudge(), urgent: newNudge(),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	if q.detached == nil {

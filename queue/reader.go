@@ -129,7 +129,7 @@ func (r *Reader) TryNext(f *segment.Frame) (ok bool, lost checkpoint.Range, err 
 
 // took books a frame that the caller is given.
 func (r *Reader) took(f *segment.Frame, in *file) {
-	r.reading(place{first: f.First, last: f.Last(), in: in.name, offset: f.Offset, time: f.Time})
+	r.reading(place{first: f.First, last: f.Last(), in: in.name, offset: f.Offset, bytes: int(f.Raw), time: f.Time})
 	r.next = f.Last() + 1
 	if epoch := in.epoch.Load(); epoch != nil {
 		r.epoch = *epoch
@@ -214,7 +214,11 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 		return lost, nil
 	}
 	if in.name.First > r.next {
-		return checkpoint.Range{First: r.next, Last: in.name.First - 1}, nil
+		lost = checkpoint.Range{First: r.next, Last: in.name.First - 1}
+		if r.q.files.first() == in.name.First {
+			r.q.noteSkipped(r.name, lost)
+		}
+		return lost, nil
 	}
 	handle, err := r.q.opt.FS.Open(in.path)
 	if err != nil {
@@ -340,7 +344,9 @@ func (r *Reader) writeOff(lost checkpoint.Range) {
 // Done notes that the records of ranges are delivered, dead-lettered or filtered out, in any order. state is what the
 // output wants kept with that, at most checkpoint.MaxState bytes; nil leaves it as it is. Both become durable together.
 func (r *Reader) Done(state []byte, ranges ...checkpoint.Range) {
-	r.settle(state, ranges...)
+	if r.settle(state, ranges...) > saveBytes {
+		r.q.soon.poke()
+	}
 	r.q.keep.poke()
 }
 

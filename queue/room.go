@@ -36,6 +36,25 @@ func (q *Queue) hasRoom(size int64) error {
 	return nil
 }
 
+// checkRoom looks whether there is still room for all that may be held in memory, and closes the queue to appends before
+// there is not: what is accepted then always finds its place, and nobody waits for a receipt until space comes back.
+// With drop_oldest the writer makes room itself.
+func (q *Queue) checkRoom() {
+	if q.opt.WhenFull == DropOldest {
+		q.setFull(nil)
+		return
+	}
+	err := q.hasRoom(2 * int64(q.heldLimit())) // twice, for what is written between two looks
+	if err != nil && !isFull(err) {
+		q.opt.Log.Warn("room on the disk is unknown", "error", err)
+		return
+	}
+	q.setFull(err)
+}
+
+// heldLimit bounds the raw bytes of records that are accepted and not yet stored.
+func (q *Queue) heldLimit() int { return int(min(heldMost, max(q.opt.SegmentSize/4, smallestSegment))) }
+
 // setFull moves the queue in and out of its full state; err says why it is full, nil that it is not.
 func (q *Queue) setFull(err error) {
 	q.in.Lock()
@@ -53,6 +72,12 @@ func (q *Queue) setFull(err error) {
 		q.room.wake()
 		q.keep.poke()
 	}
+}
+
+func (q *Queue) isFullNow() bool {
+	q.in.Lock()
+	defer q.in.Unlock()
+	return q.full
 }
 
 // setFault notes that the disk refuses to take data, nil that it does again.
@@ -73,10 +98,10 @@ func (q *Queue) setFault(err error) {
 	}
 }
 
-// dropFile deletes the oldest segment to make room. What some output had not finished is lost to it, and written down
-// before the file goes.
+// dropFile deletes the oldest segment to make room. What some output has neither done nor in its hands is lost to it, and
+// written down before the file goes.
 func (q *Queue) dropFile(f *file) {
-	first := max(f.name.First, q.lowestFloor())
+	first := max(f.name.First, q.lowestHanded())
 	if last := f.last.Load(); last >= first {
 		n := last - first + 1
 		q.counters.droppedOldest.Add(n)
@@ -105,7 +130,9 @@ func (q *Queue) dropNewest(count uint64, raw int) {
 // The reserve is a file of real blocks that is given up when the disk is full, so that a trailer, a checkpoint or a
 // line of the loss ledger can still be written.
 
-func (q *Queue) reserveName() string { return filepath.Join(q.opt.Dir, "reserve") }
+const reserveFile = "reserve"
+
+func (q *Queue) reserveName() string { return filepath.Join(q.opt.Dir, reserveFile) }
 
 func (q *Queue) reserveSize() int64 {
 	size := q.opt.SegmentSize

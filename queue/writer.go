@@ -31,11 +31,13 @@ type writer struct {
 	fresh     bool              // the active segment holds no records
 	touched   time.Time         // when a frame was last written
 
-	heads   []segment.FrameHeader // scratch of place
-	bufs    [][]byte
-	sealing *sealing      // of the previous segment; nil before the first
-	delay   time.Duration // the next pause after a fault
-	hurry   bool          // the queue is closing: sync at once
+	heads    []segment.FrameHeader // scratch of place
+	bufs     [][]byte
+	sealing  *sealing      // of the previous segment; nil before the first
+	delay    time.Duration // the next pause after a fault
+	looked   time.Time     // when the room was last checked
+	unlooked int           // bytes written since then
+	hurry    bool          // the queue is closing: sync at once
 }
 
 // lastAttempts is how many new segments a closing queue tries for what is left, before it gives up on the disk.
@@ -114,7 +116,10 @@ func (w *writer) advance() error {
 			return err
 		}
 	}
-	w.q.setFull(nil)
+	if w.unlooked >= w.q.heldLimit()/2 || time.Since(w.looked) >= roomCheck {
+		w.unlooked, w.looked = 0, time.Now()
+		w.q.checkRoom()
+	}
 	if due || len(w.unsynced) > 0 && w.syncDue() {
 		return w.sync()
 	}
@@ -186,6 +191,7 @@ func (w *writer) placed(drafts []*draft, offset int64) {
 		offset += size
 		w.written = d.header.Last()
 		w.waiting += d.held
+		w.unlooked += int(size)
 		w.q.counters.records.Add(uint64(d.header.Count))
 		w.q.counters.rawBytes.Add(uint64(d.header.Raw))
 		w.q.counters.storedBytes.Add(uint64(size))
@@ -308,6 +314,9 @@ func (w *writer) idleFor() time.Duration {
 	wait := time.Hour
 	if w.marked < w.durable {
 		wait = max(markerAfter-time.Since(w.touched), 0)
+	}
+	if w.q.isFullNow() {
+		wait = min(wait, roomEvery)
 	}
 	if len(w.unsynced) > 0 {
 		wait = min(wait, max(w.q.opt.Sync.Every-time.Since(w.oldest), 0))

@@ -61,6 +61,7 @@ type ledgerSums struct {
 	records uint64
 	lines   int
 	bad     int               // lines that cannot be read
+	told    checkpoint.Ranges // sequences that some line tells of
 	lost    checkpoint.Ranges // sequences that no output will get
 	spots   map[spot]struct{} // places that are written down
 }
@@ -111,6 +112,7 @@ func (l *Ledger) load(f vfs.File) error {
 func (s *ledgerSums) book(loss Loss) {
 	s.lines++
 	s.records += loss.Count
+	s.told = s.told.Add(loss.First, loss.Last)
 	if len(loss.Outputs) == 0 {
 		s.lost = s.lost.Add(loss.First, loss.Last)
 	}
@@ -196,11 +198,11 @@ func (l *Ledger) replaceLocked(lines []byte) error {
 	return nil
 }
 
-// Covers says whether some line says of every sequence in [first, last] that no output will get it.
-func (l *Ledger) Covers(first, last uint64) bool {
+// Untold is what of the sequences of r no line tells of.
+func (l *Ledger) Untold(r checkpoint.Range) []checkpoint.Range {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.mu.lost.Without(first, last)) == 0
+	return l.mu.told.Without(r.First, r.Last)
 }
 
 // Total is how many records and lines the ledger tells of.

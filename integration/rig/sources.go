@@ -41,9 +41,10 @@ func (s *HTTPSource) Run(ctx context.Context) map[int]int {
 	var body []byte
 	for s.Limit == 0 || s.Source.Sent() < s.Limit {
 		var status int
-		body, status = s.post(ctx, body[:0])
+		body, status = s.post(context.WithoutCancel(ctx), body[:0]) // a request once begun has its answer
 		statuses[status]++
 		if status != http.StatusOK {
+			body = nil // the transport may still be reading it
 			tick.Reset(max(every, 5*time.Millisecond))
 		} else {
 			tick.Reset(every)

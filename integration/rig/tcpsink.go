@@ -20,7 +20,7 @@ type TCPSink struct {
 	reading  sync.Mutex // one connection after the other, in the order of their coming
 
 	mu          sync.Mutex
-	connections map[net.Conn]struct{}
+	connections map[net.Conn]struct{} // nil: closed
 	accepted    int
 }
 
@@ -43,6 +43,7 @@ func (s *TCPSink) Close() {
 	for c := range s.connections {
 		_ = c.Close()
 	}
+	s.connections = nil
 	s.mu.Unlock()
 	s.reading.Lock() // the last reader has returned: nothing arrives any more
 	defer s.reading.Unlock()
@@ -64,8 +65,12 @@ func (s *TCPSink) accept() {
 			return
 		}
 		s.mu.Lock()
-		s.connections[c] = struct{}{}
-		s.accepted++
+		if s.connections == nil { // it came just before the end
+			_ = c.Close()
+		} else {
+			s.connections[c] = struct{}{}
+			s.accepted++
+		}
 		s.mu.Unlock()
 		before, after := turn, make(chan struct{})
 		turn = after
@@ -119,6 +124,7 @@ type Deaf struct {
 
 	mu          sync.Mutex
 	connections []net.Conn
+	closed      bool
 }
 
 // NewDeaf listens on address.
@@ -135,6 +141,9 @@ func NewDeaf(address string) (*Deaf, error) {
 				return
 			}
 			d.mu.Lock()
+			if d.closed { // it came just before the end
+				_ = c.Close()
+			}
 			d.connections = append(d.connections, c)
 			d.mu.Unlock()
 		}
@@ -147,6 +156,7 @@ func (d *Deaf) Close() {
 	_ = d.listener.Close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.closed = true
 	for _, c := range d.connections {
 		_ = c.Close()
 	}
