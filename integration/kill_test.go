@@ -11,9 +11,9 @@ import (
 	"logmule/integration/rig"
 )
 
-// checkpointEvery is more than the time between two saves of the checkpoints: what was delivered within it before a
-// kill may be delivered again.
-const checkpointEvery = 400 * time.Millisecond
+// inFlight is how long before a kill an answer may have been given that the daemon had no time to read: what it was for
+// is delivered again.
+const inFlight = 20 * time.Millisecond
 
 // moody is a destination that mostly accepts and now and then answers 500, late, or not at all, having stored the
 // records or not.
@@ -75,7 +75,7 @@ timeout = "500ms"
 		owed := l.judge.Owed()
 		<-time.After(time.Duration(kills.IntN(moments)) * time.Millisecond) // the random one
 		l.wait("ingest goes on", func() bool { return l.judge.Owed() > owed })
-		since := time.Now().Add(-checkpointEvery)
+		since := time.Now().Add(-inFlight)
 		if since.Before(started) {
 			since = started
 		}
@@ -97,7 +97,7 @@ timeout = "500ms"
 	}
 	sink.Answer(func() rig.Answer { return rig.Accept })
 	l.drained(destination)
-	t.Logf("stored without an answer: %d records; stored within %v before a kill: %d", sink.Untold(), checkpointEvery, repeatable)
+	t.Logf("stored without an answer: %d records; stored within %v before a kill: %d", sink.Untold(), inFlight, repeatable)
 	l.verdict(sink.Untold() + repeatable)
 	slices.Sort(starts)
 	t.Logf("ready after start: median %v, worst %v of %d", starts[len(starts)/2], starts[len(starts)-1], len(starts))

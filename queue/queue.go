@@ -35,7 +35,7 @@ import (
 type Queue struct {
 	opt   Options
 	lock  io.Closer
-	store checkpoint.Store
+	store *checkpoint.Recent
 	id    segment.ID
 	epoch segment.Epoch
 	start recovery.Report
@@ -131,6 +131,11 @@ func open(opt Options) (*Queue, error) {
 		}
 		opt.Log.Warn("checkpoints were damaged; positions come from the log", "what", p.What, "moved_to", p.MovedTo)
 	}
+	recent, err := checkpoint.WithRecent(store, opt.FS, filepath.Join(opt.Dir, "checkpoints.recent"))
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	store = recent
 	state, err := recovery.Start(opt.FS, opt.Dir, store, recovery.Options{})
 	if isFull(err) && opt.FS.Remove(filepath.Join(opt.Dir, reserveFile)) == nil {
 		opt.Log.Warn("disk is full: the reserve is spent on the start", "error", err)
@@ -140,7 +145,7 @@ func open(opt Options) (*Queue, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	q := &Queue{
-		opt: opt, store: store, id: state.Queue, epoch: state.Epoch, start: state.Report,
+		opt: opt, store: recent, id: state.Queue, epoch: state.Epoch, start: state.Report,
 		next: state.Next, ring: newRing(),
 		readers: map[string]*Reader{}, detached: state.Outputs, written: map[string][]byte{},
 		work: newNudge(), retry: newNudge(), keep: newNudge(), soon: newNudge(), urgent: newNudge(),

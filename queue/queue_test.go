@@ -337,10 +337,10 @@ func TestDamageIsSkipped(t *testing.T) {
 	}
 	f.Close()
 	b.open()
-	for _, output := range []string{"one", "two"} {
-		got, lost := b.take(b.q.Reader(output, Oldest), 29)
+	for _, output := range []*Reader{b.q.Reader("one", Oldest), b.q.Reader("two", Oldest)} {
+		got, lost := b.take(output, 29)
 		if lost != 1 {
-			t.Fatalf("%s: lost %d records, want 1", output, lost)
+			t.Fatalf("%s: lost %d records, want 1", output.name, lost)
 		}
 		missing := 0
 		for i, p := range got {
@@ -348,7 +348,7 @@ func TestDamageIsSkipped(t *testing.T) {
 				missing++
 			}
 			if p != all[i+missing] {
-				t.Fatalf("%s: record %d is %.20q", output, i, p)
+				t.Fatalf("%s: record %d is %.20q", output.name, i, p)
 			}
 		}
 	}

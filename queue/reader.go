@@ -342,9 +342,15 @@ func (r *Reader) writeOff(lost checkpoint.Range) {
 }
 
 // Done notes that the records of ranges are delivered, dead-lettered or filtered out, in any order. state is what the
-// output wants kept with that, at most checkpoint.MaxState bytes; nil leaves it as it is. Both become durable together.
+// output wants kept with that, at most checkpoint.MaxState bytes; nil leaves it as it is. Both
+// survive the end of the process from now on, and a power loss from the next save on, which follows shortly.
 func (r *Reader) Done(state []byte, ranges ...checkpoint.Range) {
-	if r.settle(state, ranges...) > saveBytes {
+	unsaved := r.settle(state, ranges...)
+	pos, _ := r.position(r.q.epoch)
+	if err := r.q.store.Note(checkpoint.Key(r.name), pos); err != nil && r.q.counters.noteErrors.Add(1) == 1 {
+		r.q.opt.Log.Warn("recent position not noted; a kill now would repeat what was delivered since the last save", "output", r.name, "error", err)
+	}
+	if unsaved > saveBytes {
 		r.q.soon.poke()
 	}
 	r.q.keep.poke()

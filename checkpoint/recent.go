@@ -1,0 +1,136 @@
+package checkpoint
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"maps"
+	"sync"
+
+	"logmule/queue/vfs"
+)
+
+// slotSize is one sector, so that a slot is written whole or not at all.
+const slotSize = 512
+
+// maxSlots bounds what is read of a file that something else has blown up.
+const maxSlots = 4096
+
+// Recent is a Store with a small file beside it that is written, and never synced, each time an output gets on. What
+// is written survives the end of the process, however it ends, so that a killed process repeats only what was in flight.
+// What the power takes from the file costs nothing: then the store, which is behind it by a moment, counts.
+//
+// The file is a row of slots of 512 bytes, one for each output: CRC32C of what follows (4 bytes), length of the key (2),
+// length of the position (2), key, position, zeros. A slot whose sum is wrong is passed over.
+type Recent struct {
+	Store
+
+	mu    sync.Mutex // guards everything below
+	file  vfs.File
+	found map[string]Position
+	slots map[string]int64 // offset of each key's slot
+	free  int64            // offset of the next one
+}
+
+// WithRecent opens the file at path, or makes it. The error is one of the file system; a file that is damaged is none.
+func WithRecent(store Store, fsys vfs.FS, path string) (*Recent, error) {
+	f, err := fsys.OpenWrite(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = fsys.Create(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open recent positions: %w; move %s away if it is not a regular file", err, path)
+	}
+	r := &Recent{Store: store, file: f, found: map[string]Position{}, slots: map[string]int64{}}
+	slot := make([]byte, slotSize)
+	for ; r.free < maxSlots*slotSize; r.free += slotSize {
+		if _, err := f.ReadAt(slot, r.free); err != nil {
+			break // the end, or a sector that cannot be read: both are written anew
+		}
+		if key, p, ok := decodeSlot(slot); ok {
+			r.slots[key] = r.free
+			r.found[key] = p
+		}
+	}
+	return r, nil
+}
+
+// Load returns, of each output, the newer of what the store and the file have.
+func (r *Recent) Load() (map[string]Position, error) {
+	stored, err := r.Store.Load()
+	if err != nil {
+		return nil, err
+	}
+	all := maps.Clone(stored)
+	if all == nil {
+		all = map[string]Position{}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, p := range r.found {
+		if old, known := all[key]; !known || p.Newer(old) {
+			all[key] = p.clone()
+		}
+	}
+	return all, nil
+}
+
+// Note writes where an output stands. A position that does not fit, because of many done ranges, is written without them.
+func (r *Recent) Note(key string, p Position) error {
+	slot, err := encodeSlot(key, p)
+	if err != nil {
+		return fmt.Errorf("note position of %s: %w", key, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, known := r.slots[key]
+	if !known {
+		at = r.free
+		r.slots[key] = at
+		r.free += slotSize
+	}
+	if _, err := r.file.WriteAt(slot, at); err != nil {
+		return fmt.Errorf("note position of %s: %w", key, err)
+	}
+	return nil
+}
+
+// Close closes the file and the store.
+func (r *Recent) Close() error {
+	return errors.Join(r.file.Close(), r.Store.Close())
+}
+
+func encodeSlot(key string, p Position) ([]byte, error) {
+	value, err := p.Encode()
+	if err == nil && 8+len(key)+len(value) > slotSize {
+		p.Done = nil
+		value, err = p.Encode()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if 8+len(key)+len(value) > slotSize {
+		return nil, fmt.Errorf("%d bytes do not fit a slot", len(key)+len(value))
+	}
+	slot := make([]byte, slotSize)
+	binary.LittleEndian.PutUint16(slot[4:], uint16(len(key)))
+	binary.LittleEndian.PutUint16(slot[6:], uint16(len(value)))
+	copy(slot[8:], key)
+	copy(slot[8+len(key):], value)
+	binary.LittleEndian.PutUint32(slot, crc32.Checksum(slot[4:], castagnoli))
+	return slot, nil
+}
+
+func decodeSlot(slot []byte) (key string, p Position, ok bool) {
+	if binary.LittleEndian.Uint32(slot) != crc32.Checksum(slot[4:], castagnoli) {
+		return "", p, false
+	}
+	k, v := int(binary.LittleEndian.Uint16(slot[4:])), int(binary.LittleEndian.Uint16(slot[6:]))
+	if k == 0 || 8+k+v > slotSize {
+		return "", p, false
+	}
+	p, err := Decode(slot[8+k : 8+k+v])
+	return string(slot[8 : 8+k]), p, err == nil
+}
