@@ -32,17 +32,22 @@ type Position struct {
 	Offset  int64         // of that frame in that segment, in bytes: a hint too
 	Done    []Range       // done at or above the floor, ascending and disjoint, at most MaxDone
 	State   []byte        // the output's own, at most MaxState bytes
+	Step    uint64        // raised by every change, to tell positions of one floor apart
 }
 
 // Range is the sequences from First to Last, both included.
 type Range struct{ First, Last uint64 }
 
-// Newer tells whether p is further than q: in a later stream, or in the same one with a higher floor.
+// Newer tells whether p is further than q: in a later stream, or in the same one with a higher floor, or with the same
+// floor and more steps.
 func (p Position) Newer(q Position) bool {
 	if p.Stream != q.Stream {
 		return p.Stream > q.Stream
 	}
-	return p.Floor > q.Floor
+	if p.Floor != q.Floor {
+		return p.Floor > q.Floor
+	}
+	return p.Step > q.Step
 }
 
 // A position as bytes, little-endian, in the database and in positions frames alike. The ranges are distances, since
@@ -51,10 +56,10 @@ func (p Position) Newer(q Position) bool {
 //
 //	0 version u8 = 1 | 1 stream u32 | 5 floor u64 | 13 epoch starts u64 | 21 epoch random u64
 //	29 segment first u64 | 37 segment salt u64 | 45 offset i64 | 53 ranges u16 | 55 state length u16
-//	57 ranges: two uvarints each | state | CRC32C of all before it u32
+//	57 step u64 | 65 ranges: two uvarints each | state | CRC32C of all before it u32
 const (
 	positionVersion = 1
-	positionFixed   = 57
+	positionFixed   = 65
 	sumSize         = 4
 )
 
@@ -76,6 +81,7 @@ func (p Position) Encode() ([]byte, error) {
 	binary.LittleEndian.PutUint64(b[45:], uint64(p.Offset))
 	binary.LittleEndian.PutUint16(b[53:], uint16(len(p.Done)))
 	binary.LittleEndian.PutUint16(b[55:], uint16(len(p.State)))
+	binary.LittleEndian.PutUint64(b[57:], p.Step)
 	from := p.Floor
 	for _, r := range p.Done {
 		b = binary.AppendUvarint(b, r.First-from)
@@ -124,6 +130,7 @@ func Decode(b []byte) (Position, error) {
 		Epoch:   segment.Epoch{Starts: binary.LittleEndian.Uint64(body[13:]), Random: binary.LittleEndian.Uint64(body[21:])},
 		Segment: segment.Name{First: binary.LittleEndian.Uint64(body[29:]), Salt: binary.LittleEndian.Uint64(body[37:])},
 		Offset:  int64(binary.LittleEndian.Uint64(body[45:])),
+		Step:    binary.LittleEndian.Uint64(body[57:]),
 	}
 	done, state := int(binary.LittleEndian.Uint16(body[53:])), int(binary.LittleEndian.Uint16(body[55:]))
 	if err := p.decodeTail(body[positionFixed:], done, state); err != nil {
@@ -164,7 +171,7 @@ func (p *Position) decodeTail(b []byte, done, state int) error {
 
 func (p Position) equal(q Position) bool {
 	return p.Stream == q.Stream && p.Floor == q.Floor && p.Epoch == q.Epoch && p.Segment == q.Segment &&
-		p.Offset == q.Offset && slices.Equal(p.Done, q.Done) && bytes.Equal(p.State, q.State)
+		p.Offset == q.Offset && p.Step == q.Step && slices.Equal(p.Done, q.Done) && bytes.Equal(p.State, q.State)
 }
 
 // clone is a copy that shares nothing.

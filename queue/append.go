@@ -30,12 +30,12 @@ const maxSequence = 1 << 63
 func (q *Queue) Append(ctx context.Context, runs []segment.Run) (uint64, error) {
 	var raw int
 	var count uint64
-	for _, r := range runs {
-		if len(r.Body) > segment.MaxFrame-segment.FrameTarget {
-			return 0, fmt.Errorf("append run of %d bytes: larger than a frame may be", len(r.Body))
+	for i := range runs {
+		if err := q.check(&runs[i]); err != nil {
+			return 0, fmt.Errorf("append run: %w", err)
 		}
-		raw += len(r.Body)
-		count += uint64(r.Count)
+		raw += cost(&runs[i])
+		count += uint64(runs[i].Count)
 	}
 	if count == 0 {
 		return q.lastAppended(), nil
@@ -43,7 +43,7 @@ func (q *Queue) Append(ctx context.Context, runs []segment.Run) (uint64, error) 
 	if err := q.admit(ctx, raw, count); err != nil {
 		return 0, err
 	}
-	if len(runs) == 1 && raw < gatherLimit {
+	if len(runs) == 1 && len(runs[0].Body) < gatherLimit {
 		return q.gatherRun(runs[0])
 	}
 	drafts := q.draftsOf(runs)
@@ -63,6 +63,27 @@ func (q *Queue) Append(ctx context.Context, runs []segment.Run) (uint64, error) 
 	return q.next - 1, nil
 }
 
+// check refuses a run that could not become a frame, before it is accepted.
+func (q *Queue) check(r *segment.Run) error {
+	const attributesLimit = 1 << 20
+	switch {
+	case int(r.Raw) != len(r.Body) || r.Count > r.Raw || r.Count == 0 && r.Raw > 0:
+		return fmt.Errorf("%d records said to be %d bytes in a body of %d", r.Count, r.Raw, len(r.Body))
+	case len(r.Body) > segment.MaxFrame-segment.FrameTarget-attributesLimit:
+		return fmt.Errorf("%d bytes are more than a frame may hold", len(r.Body))
+	case len(r.Key)+len(r.Position)+len(r.Attributes) > attributesLimit:
+		return fmt.Errorf("key, position and attributes of %d bytes, at most %d", len(r.Key)+len(r.Position)+len(r.Attributes), attributesLimit)
+	case int64(len(r.Body)) > q.opt.MaxSize/4:
+		return fmt.Errorf("a record of %d bytes is too large for a queue of %d; raise max_size", len(r.Body), q.opt.MaxSize)
+	}
+	return nil
+}
+
+// cost is the memory that a run takes until it is stored.
+func cost(r *segment.Run) int {
+	return len(r.Body) + len(r.Key) + len(r.Position) + len(r.Attributes)
+}
+
 // draftsOf encodes the large runs as frames of their own and puts neighbouring small ones together. It is where the
 // processor time of compression is spent: in the caller's goroutine, outside every lock.
 func (q *Queue) draftsOf(runs []segment.Run) []*draft {
@@ -75,21 +96,21 @@ func (q *Queue) draftsOf(runs []segment.Run) []*draft {
 			if gathering == nil || !gathering.gather(r) {
 				gathering = newDraft()
 				if gathering.gather(r) {
-					gathering.held += len(r.Body)
+					gathering.held += cost(&r)
 					drafts = append(drafts, gathering)
 					continue
 				}
 				gathering.free()
 				gathering = nil
 			} else {
-				gathering.held += len(r.Body)
+				gathering.held += cost(&r)
 				continue
 			}
 		}
 		gathering = nil
 		d := newDraft()
 		d.encode(runs[i:i+1], r.Body, q.opt.Codec, keepRaw)
-		d.held = len(r.Body)
+		d.held = cost(&r)
 		drafts = append(drafts, d)
 	}
 	return drafts
@@ -101,18 +122,18 @@ func (q *Queue) gatherRun(r segment.Run) (uint64, error) {
 	q.in.Lock()
 	defer q.in.Unlock()
 	if q.closing {
-		q.release(len(r.Body))
+		q.release(cost(&r))
 		return 0, ErrClosed
 	}
 	if n := len(q.pending); n > 0 && !q.pending[n-1].ready && q.pending[n-1].gather(r) {
-		q.pending[n-1].held += len(r.Body)
+		q.pending[n-1].held += cost(&r)
 		q.next += uint64(r.Count)
 	} else {
 		d := newDraft()
 		if !d.gather(r) { // attributes larger than the arena
 			d.encode([]segment.Run{r}, r.Body, q.opt.Codec, true)
 		}
-		d.held = len(r.Body)
+		d.held = cost(&r)
 		q.enqueueLocked(d)
 	}
 	q.work.poke()
@@ -128,35 +149,55 @@ func (q *Queue) enqueueLocked(d *draft) {
 }
 
 // admit waits until raw more bytes may be held in memory and the queue takes records, and reserves the bytes. Whoever
-// comes while nothing is held is let in whatever its size.
+// comes while nothing is held is let in whatever its size. Callers are served in the order in which they came, so that a
+// large append is not starved by small ones.
 func (q *Queue) admit(ctx context.Context, raw int, count uint64) error {
+	select {
+	case q.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-q.turn }()
 	for {
 		changed := q.room.wait()
-		q.in.Lock()
-		full := q.full
-		switch {
-		case q.closing:
-			q.in.Unlock()
-			return ErrClosed
-		case q.next+count >= maxSequence:
-			q.in.Unlock()
-			return fmt.Errorf("append: sequence %d is the end of the numbers; export what is queued and start a new data directory", q.next)
-		case full && q.opt.WhenFull == DropNewest:
-			q.in.Unlock()
-			q.dropNewest(count, raw)
-			return ErrDropped
-		case !(full && q.opt.WhenFull == Block) && (q.held == 0 || q.held+raw <= q.heldLimit()):
-			q.held += raw
-			q.in.Unlock()
-			return nil
+		admitted, err := q.tryAdmit(raw, count)
+		if admitted || err != nil {
+			return err
 		}
-		q.in.Unlock()
+		q.work.poke() // an interval sync does not keep an append waiting
 		select {
 		case <-changed:
+			err = nil
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			err = context.Cause(ctx)
+		}
+		q.in.Lock()
+		q.waiting--
+		q.in.Unlock()
+		if err != nil {
+			return err
 		}
 	}
+}
+
+// tryAdmit is admit without the waiting; a caller that is not admitted is counted as waiting.
+func (q *Queue) tryAdmit(raw int, count uint64) (bool, error) {
+	q.in.Lock()
+	defer q.in.Unlock()
+	switch {
+	case q.closing:
+		return false, ErrClosed
+	case q.next+count >= maxSequence:
+		return false, fmt.Errorf("append: sequence %d is the end of the numbers; export what is queued and start a new data directory", q.next)
+	case q.full && q.opt.WhenFull == DropNewest:
+		q.dropNewest(count, raw)
+		return false, ErrDropped
+	case !(q.full && q.opt.WhenFull == Block) && (q.held == 0 || q.held+raw <= q.heldLimit()):
+		q.held += raw
+		return true, nil
+	}
+	q.waiting++
+	return false, nil
 }
 
 // release gives back bytes that admit reserved. The caller holds q.in.

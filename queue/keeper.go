@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"maps"
 	"math"
 	"runtime/pprof"
 	"slices"
@@ -24,7 +25,7 @@ func (q *Queue) keepUp() {
 		case <-q.urgent:
 		case <-timer.C:
 		case <-q.stop:
-			q.flushDrops()
+			q.flushDrops(true)
 			return
 		}
 		wait := time.Duration(-1)
@@ -51,7 +52,9 @@ func (q *Queue) keepUp() {
 				q.work.poke()
 			}
 		}
-		q.flushDrops()
+		if left := q.flushDrops(false); left > 0 {
+			again(left)
+		}
 		if left := q.trim(); left > 0 {
 			again(left)
 		}
@@ -84,19 +87,15 @@ func (q *Queue) rest() {
 	}
 }
 
-// attached is the list of readers.
-func (q *Queue) attached() []*Reader {
+// known is the list of all outputs that have a position.
+func (q *Queue) known() []*Reader {
 	q.outputs.Lock()
 	defer q.outputs.Unlock()
-	all := make([]*Reader, 0, len(q.readers))
-	for _, r := range q.readers {
-		all = append(all, r)
-	}
-	return all
+	return slices.Collect(maps.Values(q.readers))
 }
 
 func (q *Queue) dirty() bool {
-	for _, r := range q.attached() {
+	for _, r := range q.known() {
 		if r.dirty() {
 			return true
 		}
@@ -108,7 +107,7 @@ func (q *Queue) dirty() bool {
 func (q *Queue) saveCheckpoints() error {
 	positions := map[string]checkpoint.Position{}
 	versions := map[*Reader]uint64{}
-	for _, r := range q.attached() {
+	for _, r := range q.known() {
 		if r.dirty() {
 			positions[checkpoint.Key(r.name)], versions[r] = r.position(q.epoch)
 		}
@@ -130,97 +129,56 @@ func (q *Queue) saveCheckpoints() error {
 // outputPositions are the positions of all outputs, encoded, under the keys that the log uses.
 func (q *Queue) outputPositions() map[string][]byte {
 	all := map[string][]byte{}
-	put := func(name string, p checkpoint.Position) {
+	for _, r := range q.known() {
+		p, _ := r.position(q.epoch)
 		value, err := p.Encode()
 		if err != nil {
-			q.opt.Log.Error("position does not encode", "output", name, "error", err)
-			return
+			q.opt.Log.Error("position does not encode", "output", r.name, "error", err)
+			continue
 		}
-		all[checkpoint.Key(name)] = value
-	}
-	for _, r := range q.attached() {
-		p, _ := r.position(q.epoch)
-		put(r.name, p)
-	}
-	q.outputs.Lock()
-	defer q.outputs.Unlock()
-	for name, p := range q.detached {
-		put(name, p)
+		all[checkpoint.Key(r.name)] = value
 	}
 	return all
 }
 
 // lowestDurable is the first sequence that some output has not durably done. Without any output nothing is done.
 func (q *Queue) lowestDurable() uint64 {
-	return q.lowest(func(r *Reader) uint64 {
-		r.progress.mu.Lock()
-		defer r.progress.mu.Unlock()
-		return r.durable
-	})
-}
-
-// lowestHanded is the first sequence that some output has not been given.
-func (q *Queue) lowestHanded() uint64 { return q.lowest((*Reader).handed) }
-
-func (q *Queue) lowest(of func(*Reader) uint64) uint64 {
-	q.outputs.Lock()
-	defer q.outputs.Unlock()
-	if len(q.readers)+len(q.detached) == 0 {
-		return 0
-	}
 	low := uint64(math.MaxUint64)
-	for _, r := range q.readers {
-		low = min(low, of(r))
+	for _, r := range q.known() {
+		r.progress.mu.Lock()
+		low = min(low, r.durable)
+		r.progress.mu.Unlock()
 	}
-	for _, p := range q.detached {
-		low = min(low, p.Floor)
+	if low == math.MaxUint64 {
+		return 0
 	}
 	return low
 }
 
-// outputsBehind names the outputs that have not been given all records up to last.
-func (q *Queue) outputsBehind(last uint64) []string {
-	q.outputs.Lock()
-	defer q.outputs.Unlock()
-	var names []string
-	for name, r := range q.readers {
-		if r.handed() <= last {
-			names = append(names, name)
-		}
-	}
-	for name, p := range q.detached {
-		if p.Floor <= last {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// trim deletes segments whose every record is done for every output, durably. It returns when to look again because
-// of KeepFor, or 0.
-func (q *Queue) trim() time.Duration {
-	low := q.lowestDurable()
+// trim deletes segments whose every record is done for every output, durably, and whose positions a newer one has. It
+// returns when to look again because of KeepFor, or 0.
+func (q *Queue) trim() (again time.Duration) {
+	low, positioned, full := q.lowestDurable(), q.positioned.Load(), q.isFullNow()
 	freed := false
-	defer func() {
-		if freed {
-			q.retry.poke()
-		}
-	}()
 	for _, f := range q.files.snapshot() {
-		if !f.sealed.Load() || f.last.Load() >= low {
-			return 0
+		if positioned == nil || f == positioned || !f.sealed.Load() || f.last.Load() >= low {
+			break
 		}
-		if q.opt.KeepFor > 0 {
-			if f.delivered.IsZero() {
-				f.delivered = time.Now()
+		if f.delivered.IsZero() {
+			f.delivered = time.Now()
+		}
+		left := q.opt.KeepFor - time.Since(f.delivered)
+		if left > 0 && !full { // room for new records goes before keeping old ones
+			if again == 0 {
+				again = left
 			}
-			if left := q.opt.KeepFor - time.Since(f.delivered); left > 0 {
-				return left
-			}
+			continue
 		}
 		q.removeFile(f)
 		freed = true
 	}
-	return 0
+	if freed {
+		q.retry.poke()
+	}
+	return again
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 type losses struct {
 	mu      sync.Mutex // guards everything below
 	ledger  *recovery.Ledger
-	refused uint64 // drop_newest records that the ledger has
+	refused uint64    // drop_newest records that the ledger has
+	flushed time.Time // when they were last written
 }
 
 func (l *losses) close() error {
@@ -26,15 +28,16 @@ func lossOf(first, last, count uint64, cause, acknowledged string) recovery.Loss
 	return recovery.Loss{Time: time.Now(), First: first, Last: last, Count: count, Cause: cause, Acknowledged: acknowledged}
 }
 
-// noteLoss writes a loss into the ledger. A ledger that cannot be written is logged with the loss itself, so that it is
-// on record somewhere.
+// noteLoss writes a loss into the ledger.
 func (q *Queue) noteLoss(loss recovery.Loss) {
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
 	q.noteLossLocked(loss)
 }
 
-func (q *Queue) noteLossLocked(loss recovery.Loss) {
+// noteLossLocked says whether the ledger has it. One that cannot be written is logged with the loss itself, so that it is
+// on record somewhere.
+func (q *Queue) noteLossLocked(loss recovery.Loss) bool {
 	err := q.losses.ledger.Add(loss)
 	if isFull(err) {
 		q.spendReserve()
@@ -43,52 +46,102 @@ func (q *Queue) noteLossLocked(loss recovery.Loss) {
 	if err != nil {
 		q.opt.Log.Error("loss ledger not written", "error", err, "first", loss.First, "last", loss.Last, "count", loss.Count, "cause", loss.Cause)
 	}
+	return err == nil
+}
+
+// noteDropped counts and writes down what of a segment some output has neither done nor in its hands. What the ledger
+// tells of already is not lost again.
+func (q *Queue) noteDropped(f *file, all checkpoint.Range) {
+	var missing checkpoint.Ranges
+	var names []string
+	for _, r := range q.known() {
+		parts := r.missing(all)
+		for _, part := range parts {
+			missing = missing.Add(part.First, part.Last)
+		}
+		if len(parts) > 0 {
+			names = append(names, r.name)
+		}
+	}
+	if len(q.known()) == 0 {
+		missing = missing.Add(all.First, all.Last)
+	}
+	slices.Sort(names)
+	q.losses.mu.Lock()
+	defer q.losses.mu.Unlock()
+	for _, part := range missing {
+		for _, lost := range q.losses.ledger.Untold(part) {
+			loss := lossOf(lost.First, lost.Last, lost.Last-lost.First+1, "drop_oldest", "yes")
+			loss.Segment, loss.Outputs = f.name.String(), names
+			q.counters.droppedOldest.Add(loss.Count)
+			q.noteLossLocked(loss)
+		}
+	}
 }
 
 // noteDamage quarantines bytes that a reader could not use and writes the loss down, unless that has been done.
 func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost checkpoint.Range, cause string, why error) {
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
-	if len(q.losses.ledger.Untold(lost)) == 0 {
+	untold := q.losses.ledger.Untold(lost)
+	if len(untold) == 0 {
 		return
 	}
-	loss := lossOf(lost.First, lost.Last, lost.Last-lost.First+1, cause, "yes")
-	if q.opt.Sync.Mode == SyncNever {
-		loss.Acknowledged = "unknown"
-	}
-	loss.Segment, loss.Offset, loss.Length = f.name.String(), offset, length
+	var quarantined string
 	if length > 0 {
-		name, err := recovery.Quarantine(q.opt.FS, q.opt.Dir, from, f.name.String(), offset, length)
-		if err != nil {
+		var err error
+		if quarantined, err = recovery.Quarantine(q.opt.FS, q.opt.Dir, from, f.name.String(), offset, length); err != nil {
 			q.opt.Log.Error("damaged bytes not quarantined", "segment", f.path, "offset", offset, "error", err)
 		}
-		loss.Quarantine = name
 	}
-	q.counters.damaged.Add(loss.Count)
-	q.opt.Log.Error("records lost to damage; the rest goes on", "segment", f.path, "offset", offset, "length", length,
-		"first", lost.First, "last", lost.Last, "records", loss.Count, "cause", cause, "quarantine", loss.Quarantine, "error", why)
-	q.noteLossLocked(loss)
-}
-
-// noteSkipped writes down that an output missed records of a dropped segment which were in its hands when that was
-// deleted, and which a restart took from it.
-func (q *Queue) noteSkipped(output string, lost checkpoint.Range) {
-	q.losses.mu.Lock()
-	defer q.losses.mu.Unlock()
-	for _, r := range q.losses.ledger.Untold(lost) {
-		loss := lossOf(r.First, r.Last, r.Last-r.First+1, "drop_oldest", "yes")
-		loss.Outputs = []string{output}
+	acknowledged := "yes"
+	if q.opt.Sync.Mode == SyncNever {
+		acknowledged = "unknown"
+	}
+	for _, part := range untold {
+		loss := lossOf(part.First, part.Last, part.Last-part.First+1, cause, acknowledged)
+		loss.Segment, loss.Offset, loss.Length, loss.Quarantine = f.name.String(), offset, length, quarantined
+		q.counters.damaged.Add(loss.Count)
+		q.opt.Log.Error("records lost to damage; the rest goes on", "segment", f.path, "offset", offset, "length", length,
+			"first", part.First, "last", part.Last, "records", loss.Count, "cause", cause, "quarantine", quarantined, "error", why)
 		q.noteLossLocked(loss)
 	}
 }
 
-// flushDrops writes the records that drop_newest has refused since the last time into the ledger, as one line.
-func (q *Queue) flushDrops() {
+// noteSkipped writes down that an output missed the oldest records: with drop_oldest those of a deleted segment that were
+// in its hands when a restart took them, else those of a segment that something else has removed.
+func (q *Queue) noteSkipped(output string, lost checkpoint.Range) {
+	cause := "missing segment"
+	if q.opt.WhenFull == DropOldest {
+		cause = "drop_oldest"
+	}
+	q.losses.mu.Lock()
+	defer q.losses.mu.Unlock()
+	for _, r := range q.losses.ledger.Untold(lost) {
+		loss := lossOf(r.First, r.Last, r.Last-r.First+1, cause, "yes")
+		loss.Outputs = []string{output}
+		q.opt.Log.Warn("oldest records are gone before they were delivered", "output", output, "first", r.First, "last", r.Last, "cause", cause)
+		q.noteLossLocked(loss)
+	}
+}
+
+// flushDrops writes the records that drop_newest has refused since the last time into the ledger, as one line. It
+// returns when to call it again, 0 when there is nothing to write.
+func (q *Queue) flushDrops(closing bool) time.Duration {
 	total := q.counters.droppedNewest.Load()
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
-	if n := total - q.losses.refused; n > 0 {
-		q.losses.refused = total
-		q.noteLossLocked(lossOf(0, 0, n, "drop_newest", "no"))
+	n := total - q.losses.refused
+	if n == 0 {
+		return 0
 	}
+	if left := ledgerEvery - time.Since(q.losses.flushed); left > 0 && !closing {
+		return left
+	}
+	q.losses.flushed = time.Now()
+	if !q.noteLossLocked(lossOf(0, 0, n, "drop_newest", "no")) {
+		return ledgerEvery
+	}
+	q.losses.refused = total
+	return 0
 }

@@ -80,9 +80,14 @@ const (
 	saveSoon       = 20 * time.Millisecond
 	saveBytes      = 1 << 20
 	positionsEvery = time.Second
+	// ledgerEvery spaces the lines of the loss ledger about refused records.
+	ledgerEvery = time.Second
 	// roomEvery is how often a full queue looks for room, and one that is written to whether it is running out.
 	roomEvery = 100 * time.Millisecond
 	roomCheck = 20 * time.Millisecond
+	// readChances is how often a reader tries bytes that the disk does not give, readDelay apart.
+	readChances = 4
+	readDelay   = 50 * time.Millisecond
 	// faultDelay and faultDelayMax space the attempts to write after the disk has refused.
 	faultDelay    = 100 * time.Millisecond
 	faultDelayMax = 5 * time.Second

@@ -76,14 +76,18 @@ func (p *progress) settle(state []byte, ranges ...checkpoint.Range) (unsaved int
 	return p.unsaved
 }
 
-// handed is the first sequence that the output has neither done nor in its hands.
-func (p *progress) handed() uint64 {
+// missing is what of all the output has neither done nor in its hands.
+func (p *progress) missing(all checkpoint.Range) []checkpoint.Range {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	first := max(all.First, p.floor)
 	if n := len(p.frames); n > 0 {
-		return max(p.floor, p.frames[n-1].last+1)
+		first = max(first, p.frames[n-1].last+1)
 	}
-	return p.floor
+	if first > all.Last {
+		return nil
+	}
+	return p.done.Without(first, all.Last)
 }
 
 // within returns the parts of [first, last] that are done.
@@ -106,7 +110,7 @@ func (p *progress) within(first, last uint64) []checkpoint.Range {
 func (p *progress) position(epoch segment.Epoch) (checkpoint.Position, uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pos := checkpoint.Position{Stream: p.stream, Floor: p.floor, Epoch: epoch, State: p.state}
+	pos := checkpoint.Position{Stream: p.stream, Floor: p.floor, Epoch: epoch, State: p.state, Step: p.version}
 	if len(p.frames) > 0 {
 		pos.Segment, pos.Offset = p.frames[0].in, p.frames[0].offset
 	}

@@ -49,15 +49,17 @@ type Queue struct {
 	fullSince time.Time
 	fullWhy   string
 	fault     string
+	waiting   int // appends that wait for room
 
-	mark   atomic.Uint64 // the durable mark
-	stored atomic.Uint64 // what WaitDurable goes by
-	files  files
-	ring   *ring
+	turn       chan struct{}        // holds a token while an append waits for room: who comes later waits behind it
+	positioned atomic.Pointer[file] // the newest segment whose full set of positions is durable; it and what follows stays
+	mark       atomic.Uint64        // the durable mark
+	stored     atomic.Uint64        // what WaitDurable goes by
+	files      files
+	ring       *ring
 
-	outputs  sync.Mutex // guards readers and detached
-	readers  map[string]*Reader
-	detached map[string]checkpoint.Position // outputs that are known and have no reader
+	outputs sync.Mutex         // guards readers
+	readers map[string]*Reader // of every known output, in use or not
 
 	losses       losses
 	positionsDue atomic.Bool       // the keeper asks the writer for a positions frame
@@ -77,6 +79,7 @@ type Queue struct {
 	goroutines sync.WaitGroup
 	stop       chan struct{} // closed: the keeper ends
 	done       chan struct{} // closed: nothing moves any more
+	closed     chan struct{} // closed: the directory is released
 	closeErr   error
 
 	counters counters
@@ -147,12 +150,12 @@ func open(opt Options) (*Queue, error) {
 	q := &Queue{
 		opt: opt, store: recent, id: state.Queue, epoch: state.Epoch, start: state.Report,
 		next: state.Next, ring: newRing(),
-		readers: map[string]*Reader{}, detached: state.Outputs, written: map[string][]byte{},
+		readers: map[string]*Reader{}, written: map[string][]byte{}, turn: make(chan struct{}, 1),
 		work: newNudge(), retry: newNudge(), keep: newNudge(), soon: newNudge(), urgent: newNudge(),
-		stop: make(chan struct{}), done: make(chan struct{}),
+		stop: make(chan struct{}), done: make(chan struct{}), closed: make(chan struct{}),
 	}
-	if q.detached == nil {
-		q.detached = map[string]checkpoint.Position{}
+	for name, pos := range state.Outputs {
+		q.readers[name] = q.knownReader(name, pos)
 	}
 	if q.losses.ledger, err = recovery.OpenLedger(opt.FS, opt.Dir); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -216,8 +219,8 @@ func (q *Queue) Close() error {
 	q.in.Lock()
 	if q.closing {
 		q.in.Unlock()
-		<-q.done
-		return nil
+		<-q.closed
+		return q.closeErr
 	}
 	q.closing = true
 	q.in.Unlock()
@@ -227,13 +230,12 @@ func (q *Queue) Close() error {
 	close(q.stop)
 	q.goroutines.Wait()
 	close(q.done)
-	err := q.closeErr
-	q.moved.wake()
-	err = errors.Join(err, q.saveCheckpoints(), q.store.Close(), q.losses.close(), q.lock.Close())
+	defer close(q.closed)
+	err := errors.Join(q.closeErr, q.saveCheckpoints(), q.store.Close(), q.losses.close(), q.lock.Close())
 	if err != nil {
-		return fmt.Errorf("close queue in %s: %w", q.opt.Dir, err)
+		q.closeErr = fmt.Errorf("close queue in %s: %w", q.opt.Dir, err)
 	}
-	return nil
+	return q.closeErr
 }
 
 // Sync returns when everything appended before the call is stored, or with ctx.

@@ -22,11 +22,12 @@ const (
 )
 
 // Reader gives one output the records of the queue, in order, up to the durable mark, and keeps what the output has
-// done. Next, TryNext and Rewind belong to one goroutine; the other methods may be called from any.
+// done. Next, TryNext, Rewind, Epoch and Close belong to one goroutine; the other methods may be called from any.
 type Reader struct {
 	q    *Queue
 	name string
 	progress
+	attached bool // in use; guarded by progress.mu
 
 	next   uint64 // the next sequence to read
 	hint   place  // where next may be found, from the checkpoint; used once
@@ -37,43 +38,49 @@ type Reader struct {
 	at     int64         // the end of the last good frame
 	epoch  segment.Epoch // of the frame that was read last
 	bad    []segment.Part
-	retry  bool // the segment was opened again because of damage; the next damage counts
+
+	reopened int // how often the segment was opened again because of the damage that comes next
 }
 
 // Reader attaches an output. Where it stood is known from its checkpoint; start is for an output never seen before, or
 // whose checkpoint is lost. An output has one reader at a time.
 func (q *Queue) Reader(output string, start StartAt) *Reader {
-	r := &Reader{q: q, name: output}
 	q.outputs.Lock()
 	defer q.outputs.Unlock()
-	if pos, known := q.detached[output]; known {
-		delete(q.detached, output)
-		r.stream, r.floor, r.done, r.state = pos.Stream, pos.Floor, pos.Done, pos.State
-		r.hint = place{first: pos.Floor, in: pos.Segment, offset: pos.Offset}
-		r.durable = pos.Floor
-	} else {
-		r.floor = q.files.first()
+	r := q.readers[output]
+	if r == nil {
+		floor := q.files.first(q.mark.Load())
 		if start == Newest {
-			r.floor = q.mark.Load() + 1
+			floor = q.mark.Load() + 1
 		}
-		r.version = 1 // saved at once: from now on the queue holds records for this output
+		r = q.knownReader(output, checkpoint.Position{Floor: floor})
+		r.version++ // saved at once: from now on the queue holds records for this output
+		r.durable = 0
+		q.readers[output] = r
 	}
-	r.next = r.floor
-	q.readers[output] = r
+	r.progress.mu.Lock()
+	r.attached = true
+	r.progress.mu.Unlock()
+	r.next = r.rewind()
 	q.keep.poke()
 	return r
 }
 
-// Close detaches the output. Its position is kept, and with it the records it has not done.
+// knownReader is the reader of an output that stands at a position which is durable.
+func (q *Queue) knownReader(output string, pos checkpoint.Position) *Reader {
+	r := &Reader{q: q, name: output, hint: place{in: pos.Segment, offset: pos.Offset}}
+	r.stream, r.floor, r.done, r.state = pos.Stream, pos.Floor, pos.Done, pos.State
+	r.version, r.saved, r.durable = pos.Step, pos.Step, pos.Floor
+	return r
+}
+
+// Close detaches the output; it belongs to the goroutine that reads. The position is kept, and with it the records that
+// are not done.
 func (r *Reader) Close() {
 	r.closeFile()
-	pos, _ := r.position(r.q.epoch)
-	r.q.outputs.Lock()
-	defer r.q.outputs.Unlock()
-	if r.q.readers[r.name] == r {
-		delete(r.q.readers, r.name)
-		r.q.detached[r.name] = pos
-	}
+	r.progress.mu.Lock()
+	defer r.progress.mu.Unlock()
+	r.attached = false
 }
 
 // Next waits for the next frame of records and puts it into f, which is the caller's to reuse. lost names sequences
@@ -124,13 +131,22 @@ func (r *Reader) TryNext(f *segment.Frame) (ok bool, lost checkpoint.Range, err 
 		}
 	}
 	r.q.ring.at(r.next)
+	r.letGo()
 	return false, lost, nil
+}
+
+// letGo closes a segment that is read to its end, so that its blocks are free when it is deleted.
+func (r *Reader) letGo() {
+	if r.in != nil && r.in.sealed.Load() && r.next > r.in.last.Load() {
+		r.closeFile()
+	}
 }
 
 // took books a frame that the caller is given.
 func (r *Reader) took(f *segment.Frame, in *file) {
 	r.reading(place{first: f.First, last: f.Last(), in: in.name, offset: f.Offset, bytes: int(f.Raw), time: f.Time})
 	r.next = f.Last() + 1
+	r.letGo()
 	if epoch := in.epoch.Load(); epoch != nil {
 		r.epoch = *epoch
 	}
@@ -200,7 +216,7 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 			r.bad = append(r.bad, part)
 			continue
 		}
-		r.bad, r.retry = r.bad[:0], false
+		r.bad, r.reopened = r.bad[:0], 0
 		r.took(f, r.in)
 		return lost, true, nil
 	}
@@ -209,15 +225,16 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 // openFile opens the segment that holds next; lost is what lies between next and the oldest record that is left.
 func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 	r.closeFile()
+	mark := r.q.mark.Load()
 	in := r.q.files.find(r.next)
-	if in == nil {
+	if in == nil { // every segment up to the mark is gone
+		lost = checkpoint.Range{First: r.next, Last: mark}
+		r.q.noteSkipped(r.name, lost)
 		return lost, nil
 	}
 	if in.name.First > r.next {
 		lost = checkpoint.Range{First: r.next, Last: in.name.First - 1}
-		if r.q.files.first() == in.name.First {
-			r.q.noteSkipped(r.name, lost)
-		}
+		r.q.noteSkipped(r.name, lost)
 		return lost, nil
 	}
 	handle, err := r.q.opt.FS.Open(in.path)
@@ -285,15 +302,15 @@ func (r *Reader) closeFile() {
 			r.q.opt.Log.Warn("close segment", "segment", r.in.path, "error", err)
 		}
 	}
-	r.in, r.handle, r.scan, r.retry = nil, nil, nil, false
+	r.in, r.handle, r.scan, r.reopened = nil, nil, nil, 0
 	r.bad = r.bad[:0]
 }
 
 // endOfFile is reached without having found next. What the segment should still hold is lost; if it should hold
 // nothing more, or has grown meanwhile, the next look finds the rest.
 func (r *Reader) endOfFile() (lost checkpoint.Range, found bool, err error) {
-	if r.in.end.Load() > r.end {
-		return lost, false, nil // it has grown
+	if r.in.end.Load() > r.end || !r.q.files.holds(r.in) {
+		return lost, false, nil // it has grown, or is dropped and cut
 	}
 	if last := r.in.last.Load(); r.next <= last {
 		lost = checkpoint.Range{First: r.next, Last: last}
@@ -303,16 +320,22 @@ func (r *Reader) endOfFile() (lost checkpoint.Range, found bool, err error) {
 	return lost, false, nil
 }
 
-// damaged notes a bad range. The first one makes the reader open the segment again, since it may have been healed and
-// replaced while it was read.
+// damaged notes a bad range. At first the reader opens the segment again, since it may have been healed and replaced
+// while it was read; an error of the disk gets a few more chances, since many of them pass.
 func (r *Reader) damaged(part segment.Part) (again bool) {
-	if !r.retry {
-		at := r.at
-		in := r.in
+	chances := 1
+	if part.Err != nil {
+		chances = readChances
+	}
+	if r.reopened < chances {
+		in, at, reopened := r.in, r.at, r.reopened
+		if reopened > 0 {
+			r.q.sleep(readDelay)
+		}
 		r.closeFile()
 		handle, err := r.q.opt.FS.Open(in.path)
 		if err == nil {
-			r.in, r.handle, r.at, r.retry = in, handle, at, true
+			r.in, r.handle, r.at, r.reopened = in, handle, at, reopened+1
 			r.rescan(in.end.Load())
 		}
 		return true
@@ -345,6 +368,10 @@ func (r *Reader) writeOff(lost checkpoint.Range) {
 // output wants kept with that, at most checkpoint.MaxState bytes; nil leaves it as it is. Both
 // survive the end of the process from now on, and a power loss from the next save on, which follows shortly.
 func (r *Reader) Done(state []byte, ranges ...checkpoint.Range) {
+	if len(state) > checkpoint.MaxState {
+		r.q.opt.Log.Error("state of the output is too long and not kept; after a restart it starts as if it had none", "output", r.name, "bytes", len(state))
+		state = nil
+	}
 	unsaved := r.settle(state, ranges...)
 	pos, _ := r.position(r.q.epoch)
 	if err := r.q.store.Note(checkpoint.Key(r.name), pos); err != nil && r.q.counters.noteErrors.Add(1) == 1 {

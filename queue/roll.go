@@ -10,22 +10,27 @@ import (
 	"logmule/queue/segment"
 )
 
-// open starts a new segment: header and directory entry durable, then every known position, durable too, so that
-// older segments may go. It is called without a segment only.
+// open makes a new segment: its header and directory entry are durable then. It is called without a segment only.
 func (w *writer) open() error {
 	q := w.q
-	if err := w.makeRoom(int64(segment.HeaderSize)); err != nil {
-		return err
-	}
 	h := segment.Header{
 		Queue: q.id, Epoch: q.epoch, Salt: segment.NewSalt(), First: w.durable + 1, Previous: w.link,
 		Created: time.Now().UnixNano(), Size: uint64(q.opt.SegmentSize),
 	}
-	out, err := segment.Create(q.opt.FS, q.segmentDir(), h)
-	if err != nil {
-		return fmt.Errorf("start segment in %s: %w", q.segmentDir(), err)
+	var out *segment.Writer
+	for {
+		err := w.makeRoom(segment.HeaderSize)
+		if err == nil {
+			out, err = segment.Create(q.opt.FS, q.segmentDir(), h)
+		}
+		if err == nil {
+			break
+		}
+		if !isFull(err) || !w.dropOldest() {
+			return fmt.Errorf("start segment in %s: %w", q.segmentDir(), err)
+		}
 	}
-	w.out, w.allocated, w.fresh = out, out.End(), true
+	w.out, w.allocated, w.fresh, w.begun = out, out.End(), true, false
 	w.active = newFile(q.segmentDir(), out.Name())
 	w.active.epoch.Store(&q.epoch)
 	w.active.end.Store(out.End())
@@ -33,15 +38,24 @@ func (w *writer) open() error {
 	q.files.add(w.active)
 	w.link = segment.Link{Last: w.durable, Salt: h.Salt}
 	w.marked = w.durable
+	return w.begin()
+}
+
+// begin makes every known position durable at the start of the segment, before any record. Only then may older segments
+// go: a start looks for positions in the newest two.
+func (w *writer) begin() error {
 	if err := w.writePositions(true); err != nil {
 		return err
 	}
-	if q.opt.Sync.Mode != SyncNever {
+	if w.q.opt.Sync.Mode != SyncNever {
 		if err := w.sync(); err != nil {
 			return err
 		}
 	}
-	q.deleteEmpty()
+	w.begun = true
+	w.q.positioned.Store(w.active)
+	w.q.deleteEmpty()
+	w.q.keep.poke() // delivered segments may go now
 	return nil
 }
 
@@ -163,7 +177,7 @@ func (w *writer) dropOldest() bool {
 		return false
 	}
 	f := w.q.files.oldestSealed()
-	if f == nil {
+	if f == nil || f == w.q.positioned.Load() {
 		return false
 	}
 	w.q.dropFile(f)
@@ -191,7 +205,7 @@ func (w *writer) writePositions(full bool) error {
 	}
 	for i, part := range parts {
 		p := segment.Positions{Full: full, Part: uint32(i), Parts: uint32(len(parts)), Pairs: part}
-		if err := w.control(segment.PositionsFrame, w.written+1, segment.AppendPositions(nil, p)); err != nil {
+		if err := w.control(segment.PositionsFrame, segment.AppendPositions(nil, p), full); err != nil {
 			return err
 		}
 	}
@@ -216,20 +230,17 @@ func chunkPairs(pairs []segment.Pair) [][]segment.Pair {
 	return parts
 }
 
-// control writes one frame that holds no records. Where the segment has no room for it, it is left out: the next
-// segment begins with all positions and an exact mark.
-func (w *writer) control(kind segment.Type, first uint64, body []byte) error {
-	if first == 0 {
-		first = w.written + 1
-	}
-	h := segment.FrameHeader{Type: kind, First: first, Time: time.Now().UnixNano(), Mark: w.durable}
+// control writes one frame that holds no records. One that is not needed is left out where there is no room for it: the
+// next segment begins with all positions and an exact mark.
+func (w *writer) control(kind segment.Type, body []byte, needed bool) error {
+	h := segment.FrameHeader{Type: kind, First: w.written + 1, Time: time.Now().UnixNano(), Mark: w.durable}
 	buf := segment.EncodeFrame(make([]byte, 0, segment.FrameBound(nil, len(body))), &h, nil, body, w.q.opt.Codec)
-	if int64(len(buf)) > w.out.Room() {
+	if !needed && int64(len(buf)) > w.out.Room() {
 		return nil
 	}
 	end := w.out.End()
 	if err := w.allocate(end + int64(len(buf))); err != nil {
-		if isFull(err) {
+		if !needed && isFull(err) {
 			return nil
 		}
 		return err

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"logmule/checkpoint"
 	"logmule/queue/segment"
 )
 
@@ -66,6 +67,8 @@ func (q *Queue) setFull(err error) {
 	q.in.Unlock()
 	if err != nil && !was {
 		q.opt.Log.Warn("queue is full", "when_full", q.opt.WhenFull.String(), "reason", err)
+		q.room.wake() // drop_newest keeps nobody waiting
+		q.keep.poke() // keep_for does not count now
 	}
 	if err == nil && was {
 		q.opt.Log.Info("queue has room again")
@@ -101,20 +104,23 @@ func (q *Queue) setFault(err error) {
 // dropFile deletes the oldest segment to make room. What some output has neither done nor in its hands is lost to it, and
 // written down before the file goes.
 func (q *Queue) dropFile(f *file) {
-	first := max(f.name.First, q.lowestHanded())
-	if last := f.last.Load(); last >= first {
-		n := last - first + 1
-		q.counters.droppedOldest.Add(n)
-		loss := lossOf(first, last, n, "drop_oldest", "yes")
-		loss.Segment = f.name.String()
-		loss.Outputs = q.outputsBehind(last)
-		q.noteLoss(loss)
+	if last := f.last.Load(); last >= f.name.First {
+		q.noteDropped(f, checkpoint.Range{First: f.name.First, Last: last})
 	}
 	q.removeFile(f)
 }
 
+// removeFile deletes a segment. Its blocks are given back at once, also where a reader has it open.
 func (q *Queue) removeFile(f *file) {
 	q.files.remove(f)
+	handle, err := q.opt.FS.OpenWrite(f.path)
+	if err == nil {
+		defer func() {
+			if err := errors.Join(handle.Truncate(0), handle.Close()); err != nil {
+				q.opt.Log.Warn("release deleted segment", "segment", f.path, "error", err)
+			}
+		}()
+	}
 	if err := q.opt.FS.Remove(f.path); err != nil {
 		q.opt.Log.Warn("delete segment", "segment", f.path, "error", err)
 	}
@@ -155,12 +161,11 @@ func (q *Queue) makeReserve() {
 	if err != nil {
 		return
 	}
-	err = f.Allocate(0, q.reserveSize())
-	if errors.Join(err, f.Close()) != nil {
+	err = errors.Join(f.Allocate(0, q.reserveSize()), f.Close())
+	if err != nil {
 		q.spendReserve()
-		return
 	}
-	q.reserved.Store(true)
+	q.reserved.Store(err == nil || errors.Is(err, errors.ErrUnsupported)) // without fallocate there is none
 }
 
 // spendReserve gives the reserved blocks back to the file system.

@@ -89,12 +89,12 @@ func (s *files) holds(f *file) bool {
 	return false
 }
 
-// first is the oldest sequence that may still be read.
-func (s *files) first() uint64 {
+// first is the oldest sequence that may still be read; what comes after the mark where no segment is left.
+func (s *files) first(mark uint64) uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if len(s.list) == 0 {
-		return 1
+		return mark + 1
 	}
 	return s.list[0].name.First
 }

@@ -59,7 +59,7 @@ type OutputStatus struct {
 func (q *Queue) Status() Status {
 	c := &q.counters
 	s := Status{
-		Dir: q.opt.Dir, Mark: q.mark.Load(), First: q.files.first(), Bytes: q.files.bytes(), MaxSize: q.opt.MaxSize, WhenFull: q.opt.WhenFull,
+		Dir: q.opt.Dir, Mark: q.mark.Load(), First: q.files.first(q.mark.Load()), Bytes: q.files.bytes(), MaxSize: q.opt.MaxSize, WhenFull: q.opt.WhenFull,
 		Segments: len(q.files.snapshot()),
 		Records:  c.records.Load(), RawBytes: c.rawBytes.Load(), StoredBytes: c.storedBytes.Load(),
 		Syncs: c.syncs.Load(), SyncErrors: c.syncErrors.Load(), SyncTime: time.Duration(c.syncNanos.Load()),
@@ -72,9 +72,9 @@ func (q *Queue) Status() Status {
 	q.losses.mu.Lock()
 	s.LedgerRecords, _ = q.losses.ledger.Total()
 	q.losses.mu.Unlock()
-	for _, r := range q.attached() {
+	for _, r := range q.known() {
 		r.progress.mu.Lock()
-		o := OutputStatus{Name: r.name, Attached: true, Floor: r.floor, Lost: r.progress.lost}
+		o := OutputStatus{Name: r.name, Attached: r.attached, Floor: r.floor, Lost: r.progress.lost}
 		var done uint64
 		for _, d := range r.done {
 			done += d.Last - d.First + 1
@@ -84,13 +84,6 @@ func (q *Queue) Status() Status {
 		q.backlog(&o, s.Mark, done)
 		s.Outputs = append(s.Outputs, o)
 	}
-	q.outputs.Lock()
-	for name, p := range q.detached {
-		o := OutputStatus{Name: name, Floor: p.Floor}
-		q.backlog(&o, s.Mark, 0)
-		s.Outputs = append(s.Outputs, o)
-	}
-	q.outputs.Unlock()
 	sort.Slice(s.Outputs, func(i, j int) bool { return s.Outputs[i].Name < s.Outputs[j].Name })
 	return s
 }

@@ -28,6 +28,7 @@ type writer struct {
 	link      segment.Link      // what the next segment's header says of this one
 	sources   map[string][]byte // source positions that are durable
 	allocated int64             // bytes of the active file that have blocks
+	begun     bool              // the active segment begins with all positions, durable
 	fresh     bool              // the active segment holds no records
 	touched   time.Time         // when a frame was last written
 
@@ -99,6 +100,11 @@ func (w *writer) advance() error {
 			return err
 		}
 	}
+	if !w.begun {
+		if err := w.begin(); err != nil {
+			return err
+		}
+	}
 	due := false
 	if w.q.positionsDue.Swap(false) {
 		if err := w.writePositions(false); err != nil {
@@ -111,6 +117,9 @@ func (w *writer) advance() error {
 		n, err := w.place()
 		if err == nil && n == 0 {
 			err = w.roll()
+		}
+		if isFull(err) && len(w.unsynced) > 0 {
+			err = errors.Join(w.sync(), err) // what has found its place does not wait for the rest
 		}
 		if err != nil {
 			return err
@@ -126,10 +135,17 @@ func (w *writer) advance() error {
 	return nil
 }
 
+// somebodyWaits says whether an append waits for room.
+func (q *Queue) somebodyWaits() bool {
+	q.in.Lock()
+	defer q.in.Unlock()
+	return q.waiting > 0
+}
+
 func (w *writer) syncDue() bool {
 	switch w.q.opt.Sync.Mode {
 	case SyncInterval:
-		return w.hurry || w.waiting >= syncLimit || time.Since(w.oldest) >= w.q.opt.Sync.Every
+		return w.hurry || w.q.somebodyWaits() || w.waiting >= syncLimit || time.Since(w.oldest) >= w.q.opt.Sync.Every
 	case SyncNever:
 		return false
 	default:
@@ -192,8 +208,6 @@ func (w *writer) placed(drafts []*draft, offset int64) {
 		w.written = d.header.Last()
 		w.waiting += d.held
 		w.unlooked += int(size)
-		w.q.counters.records.Add(uint64(d.header.Count))
-		w.q.counters.rawBytes.Add(uint64(d.header.Raw))
 		w.q.counters.storedBytes.Add(uint64(size))
 	}
 	w.fresh = false
@@ -224,10 +238,14 @@ func (w *writer) sync() error {
 // settle moves the mark over all that was written and gives its memory back.
 func (w *writer) settle() {
 	w.durable = w.written
-	w.delay = 0
-	w.q.setFault(nil)
+	if len(w.unsynced) > 0 {
+		w.delay = 0
+		w.q.setFault(nil)
+	}
 	held := 0
 	for _, d := range w.unsynced {
+		w.q.counters.records.Add(uint64(d.header.Count))
+		w.q.counters.rawBytes.Add(uint64(d.header.Raw))
 		held += d.held
 		for _, p := range d.positions {
 			w.sources[p.Key] = p.Value
@@ -300,7 +318,7 @@ func (w *writer) lastFrames() error {
 	if err := w.writePositions(false); err != nil {
 		return err
 	}
-	if err := w.control(segment.Close, 0, nil); err != nil {
+	if err := w.control(segment.Close, nil, false); err != nil {
 		return err
 	}
 	if w.q.opt.Sync.Mode == SyncNever {
@@ -330,7 +348,7 @@ func (w *writer) idle() {
 	if len(w.unsynced) > 0 || w.out == nil || w.marked >= w.durable || time.Since(w.touched) < markerAfter {
 		return
 	}
-	if err := w.control(segment.Marker, 0, nil); err != nil {
+	if err := w.control(segment.Marker, nil, false); err != nil {
 		w.q.opt.Log.Warn("marker frame not written", "error", err)
 	}
 	w.marked = w.durable
