@@ -52,7 +52,7 @@ func (q *Queue) keepUp() {
 				q.work.poke()
 			}
 		}
-		if left := q.flushDrops(false); left > 0 {
+		if left := q.flushDrops(!q.isFullNow()); left > 0 {
 			again(left)
 		}
 		if left := q.trim(); left > 0 {

@@ -126,8 +126,9 @@ func (q *Queue) noteSkipped(output string, lost checkpoint.Range) {
 }
 
 // flushDrops writes the records that drop_newest has refused since the last time into the ledger, as one line. It
-// returns when to call it again, 0 when there is nothing to write.
-func (q *Queue) flushDrops(closing bool) time.Duration {
+// returns when to call it again, 0 when there is nothing to write. ended: no more are refused for now, so that there is
+// nothing to wait for.
+func (q *Queue) flushDrops(ended bool) time.Duration {
 	total := q.counters.droppedNewest.Load()
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
@@ -135,7 +136,7 @@ func (q *Queue) flushDrops(closing bool) time.Duration {
 	if n == 0 {
 		return 0
 	}
-	if left := ledgerEvery - time.Since(q.losses.flushed); left > 0 && !closing {
+	if left := ledgerEvery - time.Since(q.losses.flushed); left > 0 && !ended {
 		return left
 	}
 	q.losses.flushed = time.Now()

@@ -443,23 +443,6 @@ func TestOldestGone(t *testing.T) {
 	}
 }
 
-// R23: Close of a Reader beside its Next.
-func TestReaderCloseRace(t *testing.T) {
-	b := newBench(t, nil)
-	r := b.q.Reader("out", Oldest)
-	b.fill(60, 5000)
-	go func() { time.Sleep(time.Millisecond); r.Close() }()
-	ctx, cancel := context.WithTimeout(b.ctx, 300*time.Millisecond)
-	defer cancel()
-	var f segment.Frame
-	for {
-		if _, err := r.Next(ctx, &f); err != nil {
-			break
-		}
-		time.Sleep(100 * time.Microsecond)
-	}
-}
-
 // TestSecondClose: the second Close returns before the directory is released, and without the error.
 func TestSecondClose(t *testing.T) {
 	b := newBench(t, nil)
@@ -944,7 +927,9 @@ func TestReaderHoldsDeleted(t *testing.T) {
 	r := b.q.Reader("out", Oldest)
 	b.take(r, 40) // the first ones from the disk
 	ctx, cancel := context.WithCancel(b.ctx)
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		var f segment.Frame
 		for {
 			if _, err := r.Next(ctx, &f); err != nil {
@@ -958,15 +943,9 @@ func TestReaderHoldsDeleted(t *testing.T) {
 		b.append(noise(uint64(i), 20000))
 	}
 	waitFor(t, "deleted", func() bool { return b.segments() == 1 })
-	time.Sleep(300 * time.Millisecond)
-	var seen int64
-	list, _ := b.fsys.ReadDir("/data/segments")
-	for _, i := range list {
-		seen += i.Size()
-	}
 	before, _ := b.fsys.Space("/data")
 	cancel()
-	time.Sleep(50 * time.Millisecond)
+	<-ended
 	r.Close()
 	after, _ := b.fsys.Space("/data")
 	if after.Free != before.Free {

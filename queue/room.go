@@ -37,15 +37,20 @@ func (q *Queue) hasRoom(size int64) error {
 	return nil
 }
 
-// checkRoom looks whether there is still room for all that may be held in memory, and closes the queue to appends before
-// there is not: what is accepted then always finds its place, and nobody waits for a receipt until space comes back.
-// With drop_oldest the writer makes room itself.
-func (q *Queue) checkRoom() {
+// lookAhead sees to it that there is room for all that may be held in memory, within the limits and in blocks of the
+// active file, and closes the queue to appends when there is not: what is accepted then finds its place, and nobody
+// waits for a receipt until space comes back. With drop_oldest the writer makes room when it needs it.
+func (w *writer) lookAhead() {
+	q := w.q
 	if q.opt.WhenFull == DropOldest {
 		q.setFull(nil)
 		return
 	}
-	err := q.hasRoom(2 * int64(q.heldLimit())) // twice, for what is written between two looks
+	held := int64(q.heldLimit())
+	err := q.hasRoom(2 * held) // twice, for what is written between two looks
+	if err == nil {
+		err = w.allocate(min(w.out.End()+held, q.opt.SegmentSize))
+	}
 	if err != nil && !isFull(err) {
 		q.opt.Log.Warn("room on the disk is unknown", "error", err)
 		return
