@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"logmule/forward/output"
 	"logmule/queue"
@@ -32,17 +33,18 @@ var errLost = errors.New("connection lost")
 // consumer takes the records of the queue to one output. It alone moves the output's position.
 type consumer struct {
 	*plugin
-	build    func() (output.Output, error)
-	built    output.Output // for the first time it is opened
-	out      output.Output // nil: to be opened
-	queue    segment.ID    // the first part of a batch's ID
-	reader   *queue.Reader
-	feed     feed
-	batch    output.Batch
-	left     int // records of the batch that were pending when it was last settled
-	buried   int // rejections of the batch that are dead letters by now
-	dead     *deadLetters
-	counters output.Counters
+	build       func() (output.Output, error)
+	built       output.Output // for the first time it is opened
+	out         output.Output // nil: to be opened
+	queue       segment.ID    // the first part of a batch's ID
+	reader      *queue.Reader
+	feed        feed
+	batch       output.Batch
+	left        int // records of the batch that were pending when it was last settled
+	buried      int // rejections of the batch that are dead letters by now
+	dead        *deadLetters
+	lettersTold time.Time // when dead letters were last logged
+	counters    output.Counters
 
 	records, retries, deadLettered atomic.Uint64
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"logmule/checkpoint"
 	"logmule/forward/output"
@@ -89,6 +90,11 @@ func (c *consumer) settle(stop, hard context.Context, sent bool) error {
 		}
 		c.buried += len(rejected)
 		c.deadLettered.Add(uint64(len(rejected)))
+		if time.Since(c.lettersTold) >= foldFor {
+			c.lettersTold = time.Now()
+			c.log.Warn("records refused for good; they are kept as dead letters in data_dir/deadletter, see logmule cat",
+				"records", len(rejected), "so_far", c.deadLettered.Load(), "reason", rejected[0].Reason)
+		}
 	}
 	var state []byte
 	if s, ok := c.out.(output.Stateful); ok {

@@ -63,6 +63,7 @@ type engine struct {
 	outside outside
 	started time.Time
 
+	claims    map[string]string // what is used, by whom
 	sources   []*source
 	consumers []*consumer
 	dead      *deadLetters
@@ -94,7 +95,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 
 // newEngine builds everything that has no side effect.
 func newEngine(cfg *config.Config, log *slog.Logger, outside outside) (*engine, error) {
-	e := &engine{cfg: cfg, log: log, outside: outside, started: time.Now()}
+	e := &engine{cfg: cfg, log: log, outside: outside, started: time.Now(), claims: map[string]string{"address " + cfg.Admin.Listen: "admin"}}
 	e.dead = &deadLetters{open: func() (*queue.Queue, error) {
 		opt := e.queueOptions(filepath.Join(cfg.DataDir, "deadletter"))
 		opt.Sync = queue.SyncPolicy{Mode: queue.SyncAlways} // whatever sync says: nobody else has these records any more
@@ -128,19 +129,35 @@ func (e *engine) addInput(section config.Section, hostname string, memory *input
 	e.sources = append(e.sources, s)
 	var err error
 	s.built, err = s.build()
-	return err
+	return errors.Join(err, e.claim(section, "input", s.built))
 }
 
 func (e *engine) addOutput(section config.Section) error {
 	c := &consumer{plugin: newPlugin("output", section.Name, section.Type, e.log, outputWords)}
 	c.build = func() (output.Output, error) {
-		out, err := e.outside.output(section.Type, section.Decode, output.Env{Name: section.Name, Log: c.log, Counters: &c.counters})
+		out, err := e.outside.output(section.Type, section.Decode, output.Env{Name: section.Name, Log: e.log, Counters: &c.counters})
 		return out, section.Place(err)
 	}
 	e.consumers = append(e.consumers, c)
 	var err error
 	c.built, err = c.build()
-	return err
+	return errors.Join(err, e.claim(section, "output", c.built))
+}
+
+// claimer is an input or output that uses something which no other may use: an address to listen on, a file to write.
+type claimer interface{ Claim() string }
+
+// claim refuses a section that uses what another one uses.
+func (e *engine) claim(section config.Section, role string, built any) error {
+	c, ok := built.(claimer)
+	if !ok || c.Claim() == "" {
+		return nil
+	}
+	if other, taken := e.claims[c.Claim()]; taken {
+		return section.Place(fmt.Errorf("%s is used by %s already; give each its own", c.Claim(), other))
+	}
+	e.claims[c.Claim()] = role + "." + section.Name
+	return nil
 }
 
 // queueOptions are those of [queue] for a queue in dir.

@@ -52,6 +52,9 @@ func (g *ingest) emit(ctx context.Context, p *pack.Pack) (input.Receipt, error) 
 	if errors.Is(err, queue.ErrDropped) {
 		return input.Receipt{}, input.ErrDropped
 	}
+	if errors.Is(err, queue.ErrTooLarge) {
+		return input.Receipt{}, fmt.Errorf("%w: %v", input.ErrTooLarge, err)
+	}
 	if err != nil {
 		return input.Receipt{}, fmt.Errorf("append pack to queue: %w", err)
 	}

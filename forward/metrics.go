@@ -84,6 +84,7 @@ var (
 		counter("input_refused_connections_total", "Connections that could not be accepted, for want of descriptors for example.", byInput, func(in *InputStatus) float64 { return float64(in.Refused) }),
 		counter("input_broken_connections_total", "Connections that ended in an error.", byInput, func(in *InputStatus) float64 { return float64(in.Broken) }),
 		counter("input_rejected_requests_total", "Requests answered with anything but 200.", byInput, func(in *InputStatus) float64 { return float64(in.RejectedRequests) }),
+		counter("input_too_large_records_total", "Records refused, and lost, because max_size is too small for them.", byInput, func(in *InputStatus) float64 { return float64(in.TooLarge) }),
 		counter("input_truncated_records_total", "Records over max_record of which the head was kept.", byInput, func(in *InputStatus) float64 { return float64(in.Truncated) }),
 		counter("input_unfinished_records_total", "Partial records left behind by broken connections or at the stop.", byInput, func(in *InputStatus) float64 { return float64(in.Unfinished) }),
 		counter("input_restarts_total", "Times the input was started again after a failure or a panic.", byInput, func(in *InputStatus) float64 { return float64(in.Restarts) }),

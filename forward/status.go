@@ -94,6 +94,7 @@ type InputStatus struct {
 	Broken           uint64 `json:"broken_connections"`
 	RejectedRequests uint64 `json:"rejected_requests"`
 	Truncated        uint64 `json:"truncated_records"`
+	TooLarge         uint64 `json:"too_large_records"`
 	Unfinished       uint64 `json:"unfinished_records"`
 	Restarts         uint64 `json:"restarts"`
 }
@@ -181,7 +182,7 @@ func (s *source) status() InputStatus {
 	c := &s.counters
 	st := InputStatus{
 		PluginStatus: s.plugin.status(), Connections: c.Connections.Load(), Refused: c.Refused.Load(), Broken: c.Broken.Load(),
-		RejectedRequests: c.RejectedRequests.Load(), Truncated: c.Truncated.Load(), Unfinished: c.Unfinished.Load(), Restarts: s.restarts.Load(),
+		RejectedRequests: c.RejectedRequests.Load(), Truncated: c.Truncated.Load(), TooLarge: c.TooLarge.Load(), Unfinished: c.Unfinished.Load(), Restarts: s.restarts.Load(),
 	}
 	st.Records, st.Bytes = s.ingest.records.Load(), s.ingest.bytes.Load()
 	st.Panics += c.Panics.Load()

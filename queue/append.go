@@ -13,6 +13,8 @@ import (
 var (
 	// ErrClosed: the queue is closed or closing; nothing was stored.
 	ErrClosed = errors.New("queue is closed")
+	// ErrTooLarge: one append takes more than a quarter of max_size; it is refused however empty the queue is.
+	ErrTooLarge = errors.New("larger than the queue can ever hold at once; raise max_size")
 	// ErrDropped: the queue is full and when_full is drop_newest; the records were counted and dropped.
 	ErrDropped = errors.New("queue is full, records dropped as when_full = drop_newest says")
 )
@@ -39,6 +41,9 @@ func (q *Queue) Append(ctx context.Context, runs []segment.Run) (uint64, error) 
 	}
 	if count == 0 {
 		return q.lastAppended(), nil
+	}
+	if int64(raw) > q.opt.MaxSize/4 {
+		return 0, fmt.Errorf("append %d bytes to a queue of %d: %w", raw, q.opt.MaxSize, ErrTooLarge)
 	}
 	if err := q.admit(ctx, raw, count); err != nil {
 		return 0, err
@@ -73,8 +78,6 @@ func (q *Queue) check(r *segment.Run) error {
 		return fmt.Errorf("%d bytes are more than a frame may hold", len(r.Body))
 	case len(r.Key)+len(r.Position)+len(r.Attributes) > attributesLimit:
 		return fmt.Errorf("key, position and attributes of %d bytes, at most %d", len(r.Key)+len(r.Position)+len(r.Attributes), attributesLimit)
-	case int64(len(r.Body)) > q.opt.MaxSize/4:
-		return fmt.Errorf("a record of %d bytes is too large for a queue of %d; raise max_size", len(r.Body), q.opt.MaxSize)
 	}
 	return nil
 }
@@ -158,6 +161,13 @@ func (q *Queue) admit(ctx context.Context, raw int, count uint64) error {
 		return context.Cause(ctx)
 	}
 	defer func() { <-q.turn }()
+	if raw > q.heldLimit() && q.opt.WhenFull != DropOldest {
+		q.wanted.Store(int64(raw)) // lookAhead did not reckon with so much
+		defer q.wanted.Store(0)
+		if err := q.hasRoom(int64(raw)); isFull(err) {
+			q.setFull(err)
+		}
+	}
 	for {
 		changed := q.room.wait()
 		admitted, err := q.tryAdmit(raw, count)

@@ -174,7 +174,9 @@ func (q *Queue) trim() (again time.Duration) {
 			}
 			continue
 		}
-		q.removeFile(f)
+		if !q.removeFile(f) {
+			return roomRetry
+		}
 		freed = true
 	}
 	if freed {

@@ -69,6 +69,12 @@ func (q *Queue) noteDropped(f *file, all checkpoint.Range) {
 	slices.Sort(names)
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
+	before := q.counters.droppedOldest.Load()
+	defer func() {
+		if n := q.counters.droppedOldest.Load() - before; n > 0 {
+			q.opt.Log.Warn("oldest records dropped, as when_full = drop_oldest says", "records", n, "segment", f.name.String(), "outputs", names)
+		}
+	}()
 	for _, part := range missing {
 		for _, lost := range q.losses.ledger.Untold(part) {
 			loss := lossOf(lost.First, lost.Last, lost.Last-lost.First+1, "drop_oldest", "yes")

@@ -85,6 +85,8 @@ const (
 	// roomEvery is how often a full queue looks for room, and one that is written to whether it is running out.
 	roomEvery = 100 * time.Millisecond
 	roomCheck = 20 * time.Millisecond
+	// roomRetry is when a segment that could not be deleted is tried again.
+	roomRetry = 10 * time.Second
 	// readChances is how often a reader tries bytes that the disk does not give, readDelay apart.
 	readChances = 4
 	readDelay   = 50 * time.Millisecond

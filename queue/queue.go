@@ -51,6 +51,7 @@ type Queue struct {
 	fault     string
 	waiting   int // appends that wait for room
 
+	wanted     atomic.Int64         // bytes of a large append that waits for room
 	turn       chan struct{}        // holds a token while an append waits for room: who comes later waits behind it
 	positioned atomic.Pointer[file] // the newest segment whose full set of positions is durable; it and what follows stays
 	mark       atomic.Uint64        // the durable mark

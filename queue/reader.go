@@ -242,8 +242,10 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 		if !r.q.files.holds(in) {
 			return lost, nil // dropped meanwhile: the next look finds the next one
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return lost, fmt.Errorf("open segment: %w", err) // too many open files, say: the records are still there
+		_, gone := r.q.opt.FS.Stat(r.q.segmentDir())
+		if !errors.Is(err, fs.ErrNotExist) || gone != nil {
+			// Too many open files, or a file system that is away for a while: the records are still there.
+			return lost, fmt.Errorf("open segment: %w", err)
 		}
 		lost = checkpoint.Range{First: r.next, Last: in.last.Load()}
 		r.q.noteDamage(in, nil, 0, 0, lost, "missing segment", err)

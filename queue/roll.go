@@ -180,8 +180,7 @@ func (w *writer) dropOldest() bool {
 	if f == nil || f == w.q.positioned.Load() {
 		return false
 	}
-	w.q.dropFile(f)
-	return true
+	return w.q.dropFile(f)
 }
 
 // writePositions writes positions into the log: all of them at the start of a segment, else those of outputs that have

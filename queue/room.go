@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -40,22 +41,26 @@ func (q *Queue) hasRoom(size int64) error {
 // lookAhead sees to it that there is room for all that may be held in memory, within the limits and in blocks of the
 // active file, and closes the queue to appends when there is not: what is accepted then finds its place, and nobody
 // waits for a receipt until space comes back. With drop_oldest the writer makes room when it needs it.
-func (w *writer) lookAhead() {
+func (w *writer) lookAhead() error {
 	q := w.q
 	if q.opt.WhenFull == DropOldest {
 		q.setFull(nil)
-		return
+		return nil
 	}
 	held := int64(q.heldLimit())
-	err := q.hasRoom(2 * held) // twice, for what is written between two looks
+	err := q.hasRoom(max(2*held, q.wanted.Load())) // twice, for what is written between two looks
 	if err == nil {
 		err = w.allocate(min(w.out.End()+held, q.opt.SegmentSize))
 	}
 	if err != nil && !isFull(err) {
 		q.opt.Log.Warn("room on the disk is unknown", "error", err)
-		return
+		return nil
 	}
 	q.setFull(err)
+	if err != nil && !w.fresh && len(w.unsynced) == 0 && q.lowestDurable() > w.durable {
+		return w.roll() // all of the active segment is delivered: sealed, it can go
+	}
+	return nil
 }
 
 // heldLimit bounds the raw bytes of records that are accepted and not yet stored.
@@ -108,27 +113,35 @@ func (q *Queue) setFault(err error) {
 
 // dropFile deletes the oldest segment to make room. What some output has neither done nor in its hands is lost to it, and
 // written down before the file goes.
-func (q *Queue) dropFile(f *file) {
+func (q *Queue) dropFile(f *file) bool {
 	if last := f.last.Load(); last >= f.name.First {
 		q.noteDropped(f, checkpoint.Range{First: f.name.First, Last: last})
 	}
-	q.removeFile(f)
+	return q.removeFile(f)
 }
 
-// removeFile deletes a segment. Its blocks are given back at once, also where a reader has it open.
-func (q *Queue) removeFile(f *file) {
+// removeFile deletes a segment. Its blocks are given back at once, also where a reader has it open. One that cannot be
+// deleted stays in the queue, or its records would be taken for lost.
+func (q *Queue) removeFile(f *file) bool {
 	q.files.remove(f)
 	handle, err := q.opt.FS.OpenWrite(f.path)
 	if err == nil {
-		defer func() {
-			if err := errors.Join(handle.Truncate(0), handle.Close()); err != nil {
-				q.opt.Log.Warn("release deleted segment", "segment", f.path, "error", err)
-			}
-		}()
+		defer func() { _ = handle.Close() }() // read or cut only
 	}
-	if err := q.opt.FS.Remove(f.path); err != nil {
-		q.opt.Log.Warn("delete segment", "segment", f.path, "error", err)
+	if err := q.opt.FS.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		q.files.putBack(f)
+		if !f.stuck {
+			f.stuck = true
+			q.opt.Log.Warn("segment cannot be deleted and takes up room; trying again", "segment", f.path, "error", err)
+		}
+		return false
 	}
+	if handle != nil {
+		if err := handle.Truncate(0); err != nil {
+			q.opt.Log.Warn("release deleted segment", "segment", f.path, "error", err)
+		}
+	}
+	return true
 }
 
 // dropNewest counts refused records; the keeper writes them to the ledger.

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"path/filepath"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ type file struct {
 
 	epoch atomic.Pointer[segment.Epoch] // of the process that wrote it; nil: not read yet
 
+	stuck     bool      // it could not be deleted, and that was said
 	delivered time.Time // when the keeper first found every record of it delivered; the keeper's own
 }
 
@@ -63,6 +65,14 @@ func (s *files) remove(f *file) {
 			return
 		}
 	}
+}
+
+// putBack is remove undone, for one of the oldest files.
+func (s *files) putBack(f *file) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := sort.Search(len(s.list), func(i int) bool { return s.list[i].name.First >= f.name.First })
+	s.list = slices.Insert(s.list, at, f)
 }
 
 // find returns the first file whose durable records reach sequence, nil if none does.

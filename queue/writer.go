@@ -127,7 +127,9 @@ func (w *writer) advance() error {
 	}
 	if w.unlooked >= w.q.heldLimit()/2 || time.Since(w.looked) >= roomCheck {
 		w.unlooked, w.looked = 0, time.Now()
-		w.lookAhead()
+		if err := w.lookAhead(); err != nil {
+			return err
+		}
 	}
 	if due || len(w.unsynced) > 0 && w.syncDue() {
 		return w.sync()

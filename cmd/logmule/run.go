@@ -76,10 +76,8 @@ Nothing that was stored is lost or altered; these two say so, while it runs too:
 
 // supervise calls run until a signal, and then until it has returned or a second signal comes.
 func supervise(ctx context.Context, log *slog.Logger, run func(context.Context) error) error {
-	// What these two mean to other daemons, another configuration and a report, must not kill this one.
-	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR1)
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)
 
 	ctx, stop := context.WithCancel(ctx)
@@ -94,6 +92,14 @@ func supervise(ctx context.Context, log *slog.Logger, run func(context.Context) 
 			}
 			return nil
 		case s := <-signals:
+			switch s {
+			case syscall.SIGHUP:
+				log.Warn("SIGHUP changes nothing: stop and start to apply another configuration; nothing is lost by that")
+				continue
+			case syscall.SIGUSR1:
+				log.Info("SIGUSR1 has no report yet: the admin page / has one")
+				continue
+			}
 			if ctx.Err() != nil {
 				return &failure{
 					code: exitFailed,

@@ -101,3 +101,6 @@ func (h *httpInput) Run(ctx context.Context, emit Emit) error {
 	open.Wait()
 	return nil
 }
+
+// Claim is the address, which no other may listen on; empty where the system chooses the port.
+func (in *httpInput) Claim() string { return claimAddress(in.listen) }

@@ -27,6 +27,9 @@ const shutdownGrace = 2 * time.Second
 // sender cannot be told go on with the next pack; the others refuse, so that the sender tries again.
 var ErrDropped = errors.New("queue is full: pack dropped by policy")
 
+// ErrTooLarge is what Emit returns for a pack that the queue can never hold, however empty it is.
+var ErrTooLarge = errors.New("too large for the queue")
+
 // Emit hands a pack to the queue and returns when it is accepted; p and its Body may be reused at once. On an error
 // nothing of the pack was stored: ErrDropped, the context's error, or a failure of the queue. A pack larger than a
 // frame is split, all of it stored or none. Any number of goroutines may call it.
@@ -62,6 +65,7 @@ type Counters struct {
 	Broken           atomic.Uint64 // connections that ended in an error instead of a clean end
 	Unfinished       atomic.Uint64 // partial records left behind at a broken connection or at shutdown
 	Truncated        atomic.Uint64 // records of which only the head was kept
+	TooLarge         atomic.Uint64 // records refused because the queue can never hold them at once, and lost
 	RejectedRequests atomic.Uint64 // http requests answered with anything but 200
 	Panics           atomic.Uint64 // connections and requests ended by a panic
 }

@@ -198,6 +198,9 @@ func (l *lines) send(ctx context.Context, body []byte) error {
 	switch {
 	case err == nil:
 		l.latest = receipt
+	case errors.Is(err, ErrTooLarge): // its sender would only send it again
+		l.env.Counters.TooLarge.Add(uint64(l.pack.Count))
+		l.env.Log.Error("records refused and lost", "input", l.env.Name, "records", l.pack.Count, "error", err)
 	case !errors.Is(err, ErrDropped):
 		return fmt.Errorf("hand over records: %w", err)
 	}

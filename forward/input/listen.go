@@ -113,3 +113,11 @@ func (l *listener) Accept() (net.Conn, error) {
 		wait = min(2*wait, lastAcceptWait)
 	}
 }
+
+// claimAddress is what an input that listens on this address says that it needs for itself.
+func claimAddress(listen string) string {
+	if _, port, err := net.SplitHostPort(listen); err != nil || port == "0" {
+		return ""
+	}
+	return "address " + listen
+}

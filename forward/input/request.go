@@ -90,6 +90,9 @@ func (q *request) check() *refusal {
 		q.w.Header().Set("Accept-Encoding", "identity")
 		return &refusal{http.StatusUnsupportedMediaType, "the body must not be compressed (Content-Encoding)"}
 	}
+	if !q.r.ProtoAtLeast(1, 1) && q.r.Header.Get("Content-Length") == "" {
+		return &refusal{http.StatusLengthRequired, "a request of HTTP/1.0 needs a Content-Length"}
+	}
 	if q.r.ContentLength > int64(q.in.maxBody) {
 		return q.tooLong()
 	}
@@ -186,6 +189,9 @@ func (q *request) store(body []byte) (records int, receipt Receipt, no *refusal)
 	receipt, err := q.emit(ctx, &p)
 	if err != nil {
 		q.stored = false
+		if errors.Is(err, ErrTooLarge) {
+			return 0, Receipt{}, &refusal{http.StatusRequestEntityTooLarge, err.Error()}
+		}
 		return 0, Receipt{}, &refusal{http.StatusServiceUnavailable, "the queue takes no records: " + err.Error()}
 	}
 	return p.Count, receipt, nil

@@ -84,3 +84,6 @@ func (t *tcp) serve(ctx, late context.Context, conn net.Conn, emit Emit) {
 		t.env.Log.Warn("connection ended by an error", "input", t.env.Name, "from", peer, "err", err)
 	}
 }
+
+// Claim is the address, which no other may listen on; empty where the system chooses the port.
+func (in *tcp) Claim() string { return claimAddress(in.listen) }

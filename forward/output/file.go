@@ -207,3 +207,6 @@ func (o *file) Close() error {
 	o.f = nil
 	return err
 }
+
+// Claim is the path, which no other output may write: each would cut what the other has appended.
+func (o *file) Claim() string { return "file " + o.pattern.text }
