@@ -23,7 +23,7 @@ const maxSlots = 4096
 // What the power takes from the file costs nothing: then the store, which is behind it by a moment, counts.
 //
 // The file is a row of slots of 512 bytes, one for each output: CRC32C of what follows (4 bytes), length of the key (2),
-// length of the position (2), key, position, zeros. A slot whose sum is wrong is passed over.
+// length of the position (2), key, position, zeros. A slot whose sum is wrong is free.
 type Recent struct {
 	Store
 
@@ -31,14 +31,18 @@ type Recent struct {
 	file  vfs.File
 	found map[string]Position
 	slots map[string]int64 // offset of each key's slot
-	free  int64            // offset of the next one
+	spare []int64          // slots that nobody uses
+	free  int64            // offset of the end, where the next one is made
 }
 
 // WithRecent opens the file at path, or makes it. The error is one of the file system; a file that is damaged is none.
 func WithRecent(store Store, fsys vfs.FS, path string) (*Recent, error) {
 	f, err := fsys.OpenWrite(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		f, err = fsys.Create(path)
+		if f, err = fsys.Create(path); err == nil {
+			// Blocks for the first outputs, so that a full disk does not stop them; without room they come later.
+			_, _ = f.WriteAt(make([]byte, 8*slotSize), 0)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open recent positions: %w; move %s away if it is not a regular file", err, path)
@@ -49,10 +53,13 @@ func WithRecent(store Store, fsys vfs.FS, path string) (*Recent, error) {
 		if _, err := f.ReadAt(slot, r.free); err != nil {
 			break // the end, or a sector that cannot be read: both are written anew
 		}
-		if key, p, ok := decodeSlot(slot); ok {
-			r.slots[key] = r.free
-			r.found[key] = p
+		key, p, ok := decodeSlot(slot)
+		if !ok {
+			r.spare = append(r.spare, r.free)
+			continue
 		}
+		r.slots[key] = r.free
+		r.found[key] = p
 	}
 	return r, nil
 }
@@ -86,11 +93,13 @@ func (r *Recent) Note(key string, p Position) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at, known := r.slots[key]
-	if !known {
+	if !known && len(r.spare) > 0 {
+		at, r.spare = r.spare[0], r.spare[1:]
+	} else if !known {
 		at = r.free
-		r.slots[key] = at
 		r.free += slotSize
 	}
+	r.slots[key] = at
 	if _, err := r.file.WriteAt(slot, at); err != nil {
 		return fmt.Errorf("note position of %s: %w", key, err)
 	}

@@ -138,9 +138,7 @@ func (w *writer) allocate(end int64) error {
 	if end <= w.allocated {
 		return nil
 	}
-	size := w.q.opt.SegmentSize
-	step := min(max(size/16, smallestSegment), 8<<20)
-	step = max(min(step, size-w.allocated), end-w.allocated)
+	step := max(min(w.q.step(), w.q.opt.SegmentSize-w.allocated), end-w.allocated)
 	for {
 		err := w.makeRoom(step)
 		if err == nil {
@@ -159,6 +157,9 @@ func (w *writer) allocate(end int64) error {
 		}
 	}
 }
+
+// step is how much of a segment is allocated at a time, in bytes.
+func (q *Queue) step() int64 { return min(max(q.opt.SegmentSize/16, smallestSegment), 8<<20) }
 
 // makeRoom checks the limits of the queue and the file system for size more bytes, and drops the oldest segments if
 // that is the policy.
@@ -204,8 +205,9 @@ func (w *writer) writePositions(full bool) error {
 	}
 	for i, part := range parts {
 		p := segment.Positions{Full: full, Part: uint32(i), Parts: uint32(len(parts)), Pairs: part}
-		if err := w.control(segment.PositionsFrame, segment.AppendPositions(nil, p), full); err != nil {
-			return err
+		written, err := w.control(segment.PositionsFrame, segment.AppendPositions(nil, p), full)
+		if err != nil || !written {
+			return err // what was left out comes with the next one
 		}
 	}
 	w.q.written = now
@@ -231,22 +233,22 @@ func chunkPairs(pairs []segment.Pair) [][]segment.Pair {
 
 // control writes one frame that holds no records. One that is not needed is left out where there is no room for it: the
 // next segment begins with all positions and an exact mark.
-func (w *writer) control(kind segment.Type, body []byte, needed bool) error {
+func (w *writer) control(kind segment.Type, body []byte, needed bool) (written bool, err error) {
 	h := segment.FrameHeader{Type: kind, First: w.written + 1, Time: time.Now().UnixNano(), Mark: w.durable}
 	buf := segment.EncodeFrame(make([]byte, 0, segment.FrameBound(nil, len(body))), &h, nil, body, w.q.opt.Codec)
 	if !needed && int64(len(buf)) > w.out.Room() {
-		return nil
+		return false, nil
 	}
 	end := w.out.End()
 	if err := w.allocate(end + int64(len(buf))); err != nil {
 		if !needed && isFull(err) {
-			return nil
+			return false, nil
 		}
-		return err
+		return false, err
 	}
 	h.Put(buf, w.out.Header().Salt, end)
 	if err := w.out.Write([]segment.FrameHeader{h}, [][]byte{buf}); err != nil {
-		return w.poison(fmt.Errorf("write %s: %w", w.active.path, err))
+		return false, w.poison(fmt.Errorf("write %s: %w", w.active.path, err))
 	}
-	return nil
+	return true, nil
 }

@@ -57,7 +57,7 @@ func (w *writer) lookAhead() error {
 		return nil
 	}
 	q.setFull(err)
-	if err != nil && !w.fresh && len(w.unsynced) == 0 && q.lowestDurable() > w.durable {
+	if err != nil && !w.fresh && len(w.unsynced) == 0 && q.lowestDurable() > w.durable && q.hasRoom(q.step()) == nil {
 		return w.roll() // all of the active segment is delivered: sealed, it can go
 	}
 	return nil

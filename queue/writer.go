@@ -320,7 +320,7 @@ func (w *writer) lastFrames() error {
 	if err := w.writePositions(false); err != nil {
 		return err
 	}
-	if err := w.control(segment.Close, nil, false); err != nil {
+	if _, err := w.control(segment.Close, nil, false); err != nil {
 		return err
 	}
 	if w.q.opt.Sync.Mode == SyncNever {
@@ -350,7 +350,7 @@ func (w *writer) idle() {
 	if len(w.unsynced) > 0 || w.out == nil || w.marked >= w.durable || time.Since(w.touched) < markerAfter {
 		return
 	}
-	if err := w.control(segment.Marker, nil, false); err != nil {
+	if _, err := w.control(segment.Marker, nil, false); err != nil {
 		w.q.opt.Log.Warn("marker frame not written", "error", err)
 	}
 	w.marked = w.durable
