@@ -210,6 +210,12 @@ func (e *engine) run(ctx context.Context) error {
 			pprof.Do(s.outputsUntil, pprof.Labels("output", c.name), func(stop context.Context) { c.run(stop, s.requestsUntil) })
 		})
 	}
+	for _, o := range q.Status().Outputs {
+		if !o.Attached {
+			e.log.Warn("an output that is not configured any more holds its records until it is configured again",
+				"output", o.Name, "backlog_records", o.BacklogRecords)
+		}
+	}
 	for _, in := range e.sources {
 		in.ingest.queue = q
 		s.inputs.Go(func() {

@@ -1,0 +1,211 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+)
+
+// readDisk reads on in the segment that holds next. It either finds the frame, or reports what is lost, or (both
+// empty) has moved on to another segment.
+func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, err error) {
+	if r.in == nil || r.next > r.in.last.Load() || r.next < r.in.name.First || !r.q.files.holds(r.in) {
+		lost, err = r.openFile()
+		if err != nil || lost.Last != 0 || r.in == nil {
+			return lost, false, err
+		}
+	}
+	if end := r.in.end.Load(); r.scan == nil {
+		r.rescan(end)
+	} else if end > r.end {
+		r.scan.Extend(end)
+		r.end = end
+	}
+	for {
+		part, err := r.scan.Next()
+		if errors.Is(err, io.EOF) {
+			return r.endOfFile()
+		}
+		if err != nil {
+			return lost, false, fmt.Errorf("read %s: %w", r.in.path, err)
+		}
+		if part.Bad {
+			if again := r.damaged(part); again {
+				return lost, false, nil
+			}
+			continue
+		}
+		r.at = part.Offset + part.Size
+		h := part.Header
+		if h.Type != segment.Data || h.Last() < r.next {
+			r.bad = r.bad[:0]
+			continue
+		}
+		if h.First > r.in.last.Load() {
+			return r.endOfFile() // superseded: written again in the next segment after a failed sync
+		}
+		if h.First > r.next {
+			lost = checkpoint.Range{First: r.next, Last: h.First - 1}
+			r.writeOff(lost)
+			r.scan = nil // the frame is read again once the loss is booked
+			r.at = part.Offset
+			return lost, false, nil
+		}
+		if err := f.Decode(h, part.Offset, part.Payload); err != nil {
+			part.Bad, part.Err = true, err
+			r.bad = append(r.bad, part)
+			continue
+		}
+		r.bad, r.reopened = r.bad[:0], 0
+		r.took(f, r.in)
+		return lost, true, nil
+	}
+}
+
+// openFile opens the segment that holds next; lost is what lies between next and the oldest record that is left.
+func (r *Reader) openFile() (lost checkpoint.Range, err error) {
+	r.closeFile()
+	mark := r.q.mark.Load()
+	in := r.q.files.find(r.next)
+	if in == nil { // every segment up to the mark is gone
+		lost = checkpoint.Range{First: r.next, Last: mark}
+		r.q.noteSkipped(r.name, lost)
+		return lost, nil
+	}
+	if in.name.First > r.next {
+		lost = checkpoint.Range{First: r.next, Last: in.name.First - 1}
+		r.q.noteSkipped(r.name, lost)
+		return lost, nil
+	}
+	handle, err := r.q.opt.FS.Open(in.path)
+	if err != nil {
+		if !r.q.files.holds(in) {
+			return lost, nil // dropped meanwhile: the next look finds the next one
+		}
+		_, gone := r.q.opt.FS.Stat(r.q.segmentDir())
+		if !errors.Is(err, fs.ErrNotExist) || gone != nil {
+			// Too many open files, or a file system that is away for a while: the records are still there.
+			return lost, fmt.Errorf("open segment: %w", err)
+		}
+		lost = checkpoint.Range{First: r.next, Last: in.last.Load()}
+		r.q.noteDamage(in, nil, 0, 0, lost, "missing segment", err)
+		return lost, nil
+	}
+	r.in, r.handle = in, handle
+	if in.epoch.Load() == nil {
+		h, _ := segment.ReadHeader(handle, in.size.Load(), in.name) // what a damaged one leaves is zero
+		in.epoch.Store(&h.Epoch)
+	}
+	r.at = r.startOffset()
+	return lost, nil
+}
+
+// startOffset is where in the opened segment the search for next begins: the checkpoint's hint if it is good, else
+// what the index of a sealed segment says, else the first frame.
+func (r *Reader) startOffset() int64 {
+	hint := r.hint
+	r.hint = place{}
+	if hint.in == r.in.name && hint.offset >= segment.HeaderSize && hint.offset < r.in.end.Load() {
+		var b [segment.FrameHeaderSize]byte
+		if _, err := r.handle.ReadAt(b[:], hint.offset); err == nil {
+			h, err := segment.DecodeFrameHeader(b[:], r.in.name.Salt, hint.offset)
+			if err == nil && h.First <= r.next {
+				return hint.offset
+			}
+		}
+	}
+	size, err := r.handle.Size()
+	if err != nil || !r.in.sealed.Load() {
+		return segment.HeaderSize
+	}
+	trailer, err := segment.ReadTrailer(r.handle, size)
+	if err != nil || trailer.Header.Salt != r.in.name.Salt {
+		if r.in.end.Load() == 0 {
+			r.in.end.Store(size)
+		}
+		return segment.HeaderSize
+	}
+	r.in.end.CompareAndSwap(0, trailer.DataEnd)
+	index, err := segment.ReadIndex(r.handle, trailer)
+	if err != nil {
+		return segment.HeaderSize
+	}
+	return max(index.Seek(r.next), segment.HeaderSize)
+}
+
+func (r *Reader) rescan(end int64) {
+	r.end = end
+	r.scan = segment.NewScanner(r.handle, r.in.name.Salt, r.at, end)
+}
+
+func (r *Reader) closeFile() {
+	if r.handle != nil {
+		if err := r.handle.Close(); err != nil {
+			r.q.opt.Log.Warn("close segment", "segment", r.in.path, "error", err)
+		}
+	}
+	r.in, r.handle, r.scan, r.reopened = nil, nil, nil, 0
+	r.bad = r.bad[:0]
+}
+
+// endOfFile is reached without having found next. What the segment should still hold is lost; if it should hold
+// nothing more, or has grown meanwhile, the next look finds the rest.
+func (r *Reader) endOfFile() (lost checkpoint.Range, found bool, err error) {
+	if r.in.end.Load() > r.end || !r.q.files.holds(r.in) {
+		return lost, false, nil // it has grown, or is dropped and cut
+	}
+	if last := r.in.last.Load(); r.next <= last {
+		lost = checkpoint.Range{First: r.next, Last: last}
+		r.writeOff(lost)
+	}
+	r.closeFile()
+	return lost, false, nil
+}
+
+// damaged notes a bad range. At first the reader opens the segment again, since it may have been healed and replaced
+// while it was read; an error of the disk gets a few more chances, since many of them pass.
+func (r *Reader) damaged(part segment.Part) (again bool) {
+	chances := 1
+	if part.Err != nil {
+		chances = readChances
+	}
+	if r.reopened < chances {
+		in, at, reopened := r.in, r.at, r.reopened
+		if reopened > 0 {
+			r.q.sleep(readDelay)
+		}
+		r.closeFile()
+		handle, err := r.q.opt.FS.Open(in.path)
+		if err == nil {
+			r.in, r.handle, r.at, r.reopened = in, handle, at, reopened+1
+			r.rescan(in.end.Load())
+		}
+		return true
+	}
+	part.Payload = nil
+	r.bad = append(r.bad, part)
+	return false
+}
+
+// writeOff quarantines the bad ranges in front of a loss and writes the loss into the ledger, unless a recovery, or
+// another output, has done so already.
+func (r *Reader) writeOff(lost checkpoint.Range) {
+	if len(r.bad) == 0 {
+		r.q.noteDamage(r.in, nil, r.at, 0, lost, "missing", nil)
+		return
+	}
+	first, last := r.bad[0], r.bad[len(r.bad)-1]
+	cause := "checksum"
+	if first.Zero {
+		cause = "zeroed"
+	}
+	if first.Err != nil {
+		cause = "unreadable"
+	}
+	r.q.noteDamage(r.in, r.handle, first.Offset, last.Offset+last.Size-first.Offset, lost, cause, first.Err)
+	r.bad = r.bad[:0]
+}
