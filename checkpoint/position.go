@@ -33,6 +33,7 @@ type Position struct {
 	Done    []Range       // done at or above the floor, ascending and disjoint, at most MaxDone
 	State   []byte        // the output's own, at most MaxState bytes
 	Step    uint64        // raised by every change, to tell positions of one floor apart
+	Planned uint64        // last sequence of the batch that was being delivered, 0: none; so it can be cut the same way again
 }
 
 // Range is the sequences from First to Last, both included.
@@ -56,10 +57,10 @@ func (p Position) Newer(q Position) bool {
 //
 //	0 version u8 = 1 | 1 stream u32 | 5 floor u64 | 13 epoch starts u64 | 21 epoch random u64
 //	29 segment first u64 | 37 segment salt u64 | 45 offset i64 | 53 ranges u16 | 55 state length u16
-//	57 step u64 | 65 ranges: two uvarints each | state | CRC32C of all before it u32
+//	57 step u64 | 65 planned u64 | 73 ranges: two uvarints each | state | CRC32C of all before it u32
 const (
 	positionVersion = 1
-	positionFixed   = 65
+	positionFixed   = 73
 	sumSize         = 4
 )
 
@@ -82,6 +83,7 @@ func (p Position) Encode() ([]byte, error) {
 	binary.LittleEndian.PutUint16(b[53:], uint16(len(p.Done)))
 	binary.LittleEndian.PutUint16(b[55:], uint16(len(p.State)))
 	binary.LittleEndian.PutUint64(b[57:], p.Step)
+	binary.LittleEndian.PutUint64(b[65:], p.Planned)
 	from := p.Floor
 	for _, r := range p.Done {
 		b = binary.AppendUvarint(b, r.First-from)
@@ -131,6 +133,7 @@ func Decode(b []byte) (Position, error) {
 		Segment: segment.Name{First: binary.LittleEndian.Uint64(body[29:]), Salt: binary.LittleEndian.Uint64(body[37:])},
 		Offset:  int64(binary.LittleEndian.Uint64(body[45:])),
 		Step:    binary.LittleEndian.Uint64(body[57:]),
+		Planned: binary.LittleEndian.Uint64(body[65:]),
 	}
 	done, state := int(binary.LittleEndian.Uint16(body[53:])), int(binary.LittleEndian.Uint16(body[55:]))
 	if err := p.decodeTail(body[positionFixed:], done, state); err != nil {
@@ -171,7 +174,7 @@ func (p *Position) decodeTail(b []byte, done, state int) error {
 
 func (p Position) equal(q Position) bool {
 	return p.Stream == q.Stream && p.Floor == q.Floor && p.Epoch == q.Epoch && p.Segment == q.Segment &&
-		p.Offset == q.Offset && p.Step == q.Step && slices.Equal(p.Done, q.Done) && bytes.Equal(p.State, q.State)
+		p.Offset == q.Offset && p.Step == q.Step && p.Planned == q.Planned && slices.Equal(p.Done, q.Done) && bytes.Equal(p.State, q.State)
 }
 
 // clone is a copy that shares nothing.

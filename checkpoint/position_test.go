@@ -32,6 +32,7 @@ func full() Position {
 		Done:    []Range{{1000, 1000}, {1001, 1300}, {5000, 5000}},
 		State:   []byte("state"),
 		Step:    9,
+		Planned: 1400,
 	}
 }
 
@@ -82,14 +83,14 @@ func TestPositionRoundTrip(t *testing.T) {
 // TestPositionBytes holds the encoding against bytes written down by hand: files of today are read tomorrow.
 func TestPositionBytes(t *testing.T) {
 	want := "01" + "03000000" + "e803000000000000" + "0700000000000000" + "8877665544332211" +
-		"8403000000000000" + "1100ffeeddccbbaa" + "0000010000000000" + "0300" + "0500" + "0900000000000000" +
+		"8403000000000000" + "1100ffeeddccbbaa" + "0000010000000000" + "0300" + "0500" + "0900000000000000" + "7805000000000000" +
 		"0000" + "00ab02" + "f31c00" + hex.EncodeToString([]byte("state"))
 	b, err := full().Encode()
 	must(t, err)
 	if got := hex.EncodeToString(b[:len(b)-4]); got != want {
 		t.Fatalf("encoded\n%s, want\n%s", got, want)
 	}
-	if got, want := hex.EncodeToString(b[len(b)-4:]), "fae8e212"; got != want {
+	if got, want := hex.EncodeToString(b[len(b)-4:]), "ec67e63d"; got != want {
 		t.Fatalf("checksum %s, want %s", got, want)
 	}
 }

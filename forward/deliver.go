@@ -15,6 +15,7 @@ func (c *consumer) deliver(stop, hard context.Context) {
 	if c.batch.Len() > 0 {
 		epoch := c.feed.runs[0].epoch
 		c.batch.ID = fmt.Sprintf("%s-%d.%016x-%d-%d", c.queue, epoch.Starts, epoch.Random, c.batch.First, c.batch.Last)
+		c.reader.Plan(c.batch.Last)
 	}
 	c.left, c.buried = c.batch.Len(), 0
 	sent := false // nothing is pending any more; only dead letters may still have to be stored

@@ -47,7 +47,8 @@ func (f *feed) fill(b *output.Batch) error {
 	clear(f.runs)
 	f.runs = f.runs[:0]
 	f.recycle()
-	for {
+	planned := f.reader.Planned() // by a process that was killed: that batch is cut the same way, and so has the same id
+	for planned == 0 || b.Last < planned {
 		if f.at == len(f.parts) {
 			if b.Len() > 0 && (f.used == feedFrames || b.Bytes() >= f.limit) {
 				return nil
@@ -63,6 +64,12 @@ func (f *feed) fill(b *output.Batch) error {
 			continue
 		}
 		p := f.parts[f.at]
+		rest := p
+		if planned >= p.first && planned < p.last() {
+			p = rest.cut(int(planned - p.first + 1))
+		} else {
+			rest.run.Count = 0
+		}
 		if b.Len() == 0 {
 			b.First = p.first
 		} else if p.first != b.Last+1 || b.Bytes()+len(p.run.Body) > f.limit {
@@ -71,8 +78,11 @@ func (f *feed) fill(b *output.Batch) error {
 		b.Add(p.run)
 		b.Last = p.last()
 		f.runs = append(f.runs, p)
-		f.at++
+		if f.parts[f.at] = rest; rest.run.Count == 0 {
+			f.at++
+		}
 	}
+	return nil
 }
 
 // wait returns when fill will find something, or with the error of the reader, or of ctx when that ends.

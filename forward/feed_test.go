@@ -118,6 +118,32 @@ func TestFeedLeavesOutWhatIsDone(t *testing.T) {
 	}
 }
 
+// TestFeedCutsAPlannedBatchAgain: what a killed process was delivering comes as the same batch, though more could be in
+// it by now, and nothing is left out behind it.
+func TestFeedCutsAPlannedBatchAgain(t *testing.T) {
+	for planned, want := range map[uint64][]string{
+		0: {"1\n2\n3\n4\n5\n6\n"},
+		3: {"1\n2\n3\n", "4\n5\n6\n"},
+		4: {"1\n2\n3\n4\n", "5\n6\n"},
+		5: {"1\n2\n3\n4\n5\n", "6\n"},
+		6: {"1\n2\n3\n4\n5\n6\n"},
+	} {
+		f, _ := feedOf(t, "1\n2\n3\n", "4\n5\n6\n")
+		if planned > 0 {
+			f.reader.Plan(planned)
+		}
+		var b output.Batch
+		for _, want := range append(want, "") {
+			if err := f.fill(&b); err != nil || text(&b) != want {
+				t.Fatalf("planned %d: batch %q, %v, want %q", planned, text(&b), err, want)
+			}
+			if b.Len() > 0 {
+				f.reader.Done(nil, checkpoint.Range{First: b.First, Last: b.Last})
+			}
+		}
+	}
+}
+
 func TestFeedWaits(t *testing.T) {
 	f, q := feedOf(t)
 	var b output.Batch

@@ -105,3 +105,38 @@ timeout = "500ms"
 		t.Errorf("the slowest start took %v", worst)
 	}
 }
+
+// TestBatchIDsSurviveKills: a destination that drops batches whose id it has seen gets every record exactly once, over
+// kills in the middle of requests.
+func TestBatchIDsSurviveKills(t *testing.T) {
+	in, sinkAddress := freeAddress(t), freeAddress(t)
+	l := newLab(t, fmt.Sprintf(`
+[input.in]
+type = "http"
+listen = %q
+[output.out]
+type = "http"
+url = "http://%s/logs"
+timeout = "500ms"
+`, in, sinkAddress))
+	destination := l.judge.Destination("out")
+	sink := httpSink(t, sinkAddress, destination.Arrived)
+	sink.Once()
+	sink.Answer(moody(l.judge.Rand("answers")))
+	kills := l.judge.Rand("kills")
+	s := &rig.HTTPSource{URL: "http://" + in + "/", Source: l.judge.Source("client"), Batch: 7, Every: time.Millisecond}
+	stop := background(t, s.Run)
+	for range 15 {
+		l.start()
+		owed := l.judge.Owed()
+		l.wait("ingest goes on", func() bool { return l.judge.Owed() > owed })
+		<-time.After(time.Duration(kills.IntN(200)) * time.Millisecond) // the random moment
+		l.proc.Kill()
+	}
+	l.start()
+	stop()
+	sink.Answer(func() rig.Answer { return rig.Accept })
+	l.drained(destination)
+	t.Logf("%d repeated batches recognised", sink.Repeats())
+	l.verdict(0)
+}

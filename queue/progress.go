@@ -13,11 +13,12 @@ import (
 type progress struct {
 	mu sync.Mutex // guards everything below
 
-	stream uint32
-	floor  uint64            // every sequence below is done
-	done   checkpoint.Ranges // above it
-	state  []byte
-	frames []place // in order; the first one that matters holds floor, or begins after it
+	stream  uint32
+	floor   uint64            // every sequence below is done
+	done    checkpoint.Ranges // above it
+	state   []byte
+	planned uint64  // last sequence of the batch being delivered, 0: none
+	frames  []place // in order; the first one that matters holds floor, or begins after it
 
 	version uint64 // raised by every change
 	unsaved int    // raw bytes of frames done since the last save
@@ -73,6 +74,9 @@ func (p *progress) settle(state []byte, ranges ...checkpoint.Range) (unsaved int
 		n++
 	}
 	p.frames = slices.Delete(p.frames, 0, n)
+	if p.planned < p.floor {
+		p.planned = 0
+	}
 	return p.unsaved
 }
 
@@ -110,7 +114,7 @@ func (p *progress) within(first, last uint64) []checkpoint.Range {
 func (p *progress) position(epoch segment.Epoch) (checkpoint.Position, uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pos := checkpoint.Position{Stream: p.stream, Floor: p.floor, Epoch: epoch, State: p.state, Step: p.version}
+	pos := checkpoint.Position{Stream: p.stream, Floor: p.floor, Epoch: epoch, State: p.state, Step: p.version, Planned: p.planned}
 	if len(p.frames) > 0 {
 		pos.Segment, pos.Offset = p.frames[0].in, p.frames[0].offset
 	}

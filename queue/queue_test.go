@@ -307,7 +307,14 @@ func TestCheckpointIsKept(t *testing.T) {
 	if err := r.Checkpoint(b.ctx); err != nil {
 		t.Fatal(err)
 	}
-	left := b.fsys.Crash(faultfs.Drop, 1)
+	r.Plan(9)
+	killed, left := b.fsys.Crash(faultfs.Keep, 1), b.fsys.Crash(faultfs.Drop, 1)
+	b.close()
+	b.fsys, b.opt.FS = killed, killed
+	b.open()
+	if got := b.q.Reader("out", Oldest).Planned(); got != 9 {
+		t.Errorf("after a kill the planned batch ends at %d, want 9", got)
+	}
 	b.close()
 	b.fsys, b.opt.FS = left, left
 	b.open()

@@ -67,6 +67,9 @@ func (q *Queue) knownReader(output string, pos checkpoint.Position) *Reader {
 	r := &Reader{q: q, name: output, hint: place{in: pos.Segment, offset: pos.Offset}}
 	r.stream, r.floor, r.done, r.state = pos.Stream, pos.Floor, pos.Done, pos.State
 	r.version, r.saved, r.durable = pos.Step, pos.Step, pos.Floor
+	if pos.Planned >= pos.Floor {
+		r.planned = pos.Planned
+	}
 	return r
 }
 
@@ -171,14 +174,37 @@ func (r *Reader) Done(state []byte, ranges ...checkpoint.Range) {
 		state = nil
 	}
 	unsaved := r.settle(state, ranges...)
-	pos, _ := r.position(r.q.epoch)
-	if err := r.q.store.Note(checkpoint.Key(r.name), pos); err != nil && r.q.counters.noteErrors.Add(1) == 1 {
-		r.q.opt.Log.Warn("recent position not noted; a kill now would repeat what was delivered since the last save", "output", r.name, "error", err)
-	}
+	r.note()
 	if unsaved > saveBytes {
 		r.q.soon.poke()
 	}
 	r.q.keep.poke()
+}
+
+// note puts the position where it survives the end of the process.
+func (r *Reader) note() {
+	pos, _ := r.position(r.q.epoch)
+	if err := r.q.store.Note(checkpoint.Key(r.name), pos); err != nil && r.q.counters.noteErrors.Add(1) == 1 {
+		r.q.opt.Log.Warn("recent position not noted; a kill now would repeat what was delivered since the last save", "output", r.name, "error", err)
+	}
+}
+
+// Plan notes, by its last sequence, the batch that is about to be delivered. A process that is killed in between finds it
+// in Planned, and can deliver the same batch under the same id, by which the destination can tell that it has it.
+func (r *Reader) Plan(last uint64) {
+	r.progress.mu.Lock()
+	r.planned = last
+	r.version++
+	r.progress.mu.Unlock()
+	r.note()
+	r.q.keep.poke()
+}
+
+// Planned is the last sequence of the batch that was planned and is not done, 0 if there is none.
+func (r *Reader) Planned() uint64 {
+	r.progress.mu.Lock()
+	defer r.progress.mu.Unlock()
+	return r.planned
 }
 
 // Within returns the parts of [first, last] that are done, in order: after a restart or Rewind a frame may hold some.

@@ -34,6 +34,8 @@ type HTTPSink struct {
 	requests int
 	batches  []batch
 	largest  int
+	keys     map[string]bool // the Idempotency-Keys stored; nil: nobody looks at them
+	repeats  int
 }
 
 // batch is a request whose records were stored.
@@ -61,6 +63,20 @@ func (s *HTTPSink) Answer(answer func() Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answer = answer
+}
+
+// Once makes the sink drop batches whose Idempotency-Key it has stored already, as a careful destination does.
+func (s *HTTPSink) Once() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = map[string]bool{}
+}
+
+// Repeats counts the batches that Once dropped.
+func (s *HTTPSink) Repeats() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.repeats
 }
 
 // Close ends the sink and its connections.
@@ -107,7 +123,7 @@ func (s *HTTPSink) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client went away in the middle
 	}
-	a := s.take(body)
+	a := s.take(body, r.Header.Get("Idempotency-Key"))
 	if a.After > 0 {
 		pause(r.Context(), s.stop, a.After)
 	}
@@ -120,14 +136,21 @@ func (s *HTTPSink) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *HTTPSink) take(body []byte) Answer {
+func (s *HTTPSink) take(body []byte, key string) Answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests++
 	a := s.answer()
 	records := bytes.Count(body, []byte{'\n'})
 	s.largest = max(s.largest, records)
+	if a.Store && s.keys[key] {
+		s.repeats++
+		return a
+	}
 	if a.Store {
+		if s.keys != nil {
+			s.keys[key] = true
+		}
 		s.batches = append(s.batches, batch{time.Now(), records, a.After == 0 && !a.Hang && (a.Status == 0 || a.Status == http.StatusOK)})
 		Lines(body, s.arrived)
 	}
