@@ -219,6 +219,12 @@ func TestCheckpointsAreWrittenWhileFull(t *testing.T) {
 	l.launch()
 	l.wait("the daemon answers on the full disk", func() bool { return l.status("/healthz") == http.StatusOK })
 	l.wait("nothing is left to send", func() bool { return l.metric(backlogRecords) == 0 })
+	emptyToo, err := rig.Fill(disk, 0) // what the reserve has given back
+	must(t, err)
+	l.proc.Kill()
+	l.launch()
+	l.wait("the daemon answers on the full disk, without a reserve", func() bool { return l.status("/healthz") == http.StatusOK })
+	emptyToo()
 	empty()
 	l.wait("/readyz says 200", func() bool { return l.status("/readyz") == http.StatusOK })
 	owed := s.Source.Owed()

@@ -13,7 +13,7 @@ import (
 var (
 	// ErrClosed: the queue is closed or closing; nothing was stored.
 	ErrClosed = errors.New("queue is closed")
-	// ErrTooLarge: one append takes more than a quarter of max_size; it is refused however empty the queue is.
+	// ErrTooLarge: one append takes more than half of max_size; it is refused however empty the queue is.
 	ErrTooLarge = errors.New("larger than the queue can ever hold at once; raise max_size")
 	// ErrDropped: the queue is full and when_full is drop_newest; the records were counted and dropped.
 	ErrDropped = errors.New("queue is full, records dropped as when_full = drop_newest says")
@@ -42,7 +42,7 @@ func (q *Queue) Append(ctx context.Context, runs []segment.Run) (uint64, error) 
 	if count == 0 {
 		return q.lastAppended(), nil
 	}
-	if int64(raw) > q.opt.MaxSize/4 {
+	if int64(raw) > q.opt.MaxSize/2 {
 		return 0, fmt.Errorf("append %d bytes to a queue of %d: %w", raw, q.opt.MaxSize, ErrTooLarge)
 	}
 	if err := q.admit(ctx, raw, count); err != nil {

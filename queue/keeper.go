@@ -155,10 +155,15 @@ func (q *Queue) lowestDurable() uint64 {
 	return low
 }
 
+// isShort says whether the queue is full, and would be so again after a segment more.
+func (q *Queue) isShort() bool {
+	return q.isFullNow() && q.hasRoom(2*int64(q.heldLimit())+q.opt.SegmentSize) != nil
+}
+
 // trim deletes segments whose every record is done for every output, durably, and whose positions a newer one has. It
 // returns when to look again because of KeepFor, or 0.
 func (q *Queue) trim() (again time.Duration) {
-	low, positioned, full := q.lowestDurable(), q.positioned.Load(), q.isFullNow()
+	low, positioned := q.lowestDurable(), q.positioned.Load()
 	freed := false
 	for _, f := range q.files.snapshot() {
 		if positioned == nil || f == positioned || !f.sealed.Load() || f.last.Load() >= low {
@@ -168,7 +173,7 @@ func (q *Queue) trim() (again time.Duration) {
 			f.delivered = time.Now()
 		}
 		left := q.opt.KeepFor - time.Since(f.delivered)
-		if left > 0 && !full { // room for new records goes before keeping old ones
+		if left > 0 && !q.isShort() { // room for new records goes before keeping old ones
 			if again == 0 {
 				again = left
 			}

@@ -124,6 +124,9 @@ func (q *Queue) noteSkipped(output string, lost checkpoint.Range) {
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
 	for _, r := range q.losses.ledger.Untold(lost) {
+		if q.unused.First <= r.First && r.Last <= q.unused.Last {
+			continue
+		}
 		loss := lossOf(r.First, r.Last, r.Last-r.First+1, cause, "yes")
 		loss.Outputs = []string{output}
 		q.opt.Log.Warn("oldest records are gone before they were delivered", "output", output, "first", r.First, "last", r.Last, "cause", cause)

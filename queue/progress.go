@@ -36,8 +36,8 @@ type place struct {
 	time        int64
 }
 
-// reading notes a frame that the output has been given.
-func (p *progress) reading(at place) {
+// given notes a frame that the output has been given.
+func (p *progress) given(at place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.frames = append(p.frames, at)

@@ -9,8 +9,8 @@ import (
 func TestProgress(t *testing.T) {
 	var p progress
 	p.floor = 1
-	p.reading(place{first: 1, last: 10})
-	p.reading(place{first: 11, last: 20})
+	p.given(place{first: 1, last: 10})
+	p.given(place{first: 11, last: 20})
 	for _, step := range []struct {
 		first, last, floor uint64
 		done               checkpoint.Ranges

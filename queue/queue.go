@@ -63,6 +63,7 @@ type Queue struct {
 	readers map[string]*Reader // of every known output, in use or not
 
 	losses       losses
+	unused       checkpoint.Range  // numbers that this start has left out; recovery has written down what of them is lost
 	positionsDue atomic.Bool       // the keeper asks the writer for a positions frame
 	written      map[string][]byte // output positions as last written into the log; the writer's own
 	empty        []*file           // segments without records that go once a new one is durable; the writer's own
@@ -164,6 +165,13 @@ func open(opt Options) (*Queue, error) {
 	for _, s := range state.Segments {
 		q.files.add(recoveredFile(q.segmentDir(), s))
 	}
+	if all := q.files.snapshot(); len(all) > 0 { // a start looks for positions in the newest two
+		q.positioned.Store(all[max(len(all)-2, 0)])
+	}
+	if n := len(state.Segments); n > 0 {
+		q.unused.First = state.Segments[n-1].Last + 1
+	}
+	q.unused.Last = state.Next - 1
 	for _, name := range state.Empty {
 		q.empty = append(q.empty, newFile(q.segmentDir(), name))
 	}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"logmule/checkpoint"
@@ -25,15 +26,17 @@ type Reader struct {
 	progress
 	attached bool // in use; guarded by progress.mu
 
-	next   uint64 // the next sequence to read
-	hint   place  // where next may be found, from the checkpoint; used once
-	in     *file  // the segment being read from disk
-	handle vfs.File
-	scan   *segment.Scanner
-	end    int64         // how far scan goes
-	at     int64         // the end of the last good frame
-	epoch  segment.Epoch // of the frame that was read last
-	bad    []segment.Part
+	next  uint64        // the next sequence to read
+	epoch segment.Epoch // of the frame that was read last
+
+	reading sync.Mutex // guards everything below; held over reads of the disk
+	hint    place      // where next may be found, from the checkpoint; used once
+	in      *file      // the segment being read from disk
+	handle  vfs.File
+	scan    *segment.Scanner
+	end     int64 // how far scan goes
+	at      int64 // the end of the last good frame
+	bad     []segment.Part
 
 	reopened int // how often the segment was opened again because of the damage that comes next
 }
@@ -76,7 +79,9 @@ func (q *Queue) knownReader(output string, pos checkpoint.Position) *Reader {
 // Close detaches the output; it belongs to the goroutine that reads. The position is kept, and with it the records that
 // are not done.
 func (r *Reader) Close() {
+	r.reading.Lock()
 	r.closeFile()
+	r.reading.Unlock()
 	r.progress.mu.Lock()
 	defer r.progress.mu.Unlock()
 	r.attached = false
@@ -113,11 +118,13 @@ func (r *Reader) Next(ctx context.Context, f *segment.Frame) (lost checkpoint.Ra
 func (r *Reader) TryNext(f *segment.Frame) (ok bool, lost checkpoint.Range, err error) {
 	for r.next <= r.q.mark.Load() {
 		r.q.ring.at(r.next)
-		if in := r.q.ring.read(r.next, f); in != nil {
+		if in := r.q.ring.read(r.next, f); in != nil && r.q.files.holds(in) {
 			r.took(f, in)
 			return true, lost, nil
 		}
+		r.reading.Lock()
 		gone, found, err := r.readDisk(f)
+		r.reading.Unlock()
 		if gone.Last != 0 {
 			if lost.Last == 0 {
 				lost.First = gone.First
@@ -134,8 +141,19 @@ func (r *Reader) TryNext(f *segment.Frame) (ok bool, lost checkpoint.Range, err 
 	return false, lost, nil
 }
 
+// release closes the segment that is open if it is f, which is being deleted.
+func (r *Reader) release(f *file) {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	if r.in == f {
+		r.closeFile()
+	}
+}
+
 // letGo closes a segment that is read to its end, so that its blocks are free when it is deleted.
 func (r *Reader) letGo() {
+	r.reading.Lock()
+	defer r.reading.Unlock()
 	if r.in != nil && r.in.sealed.Load() && r.next > r.in.last.Load() {
 		r.closeFile()
 	}
@@ -143,9 +161,8 @@ func (r *Reader) letGo() {
 
 // took books a frame that the caller is given.
 func (r *Reader) took(f *segment.Frame, in *file) {
-	r.reading(place{first: f.First, last: f.Last(), in: in.name, offset: f.Offset, bytes: int(f.Raw), time: f.Time})
+	r.given(place{first: f.First, last: f.Last(), in: in.name, offset: f.Offset, bytes: int(f.Raw), time: f.Time})
 	r.next = f.Last() + 1
-	r.letGo()
 	if epoch := in.epoch.Load(); epoch != nil {
 		r.epoch = *epoch
 	}
@@ -239,6 +256,8 @@ func (r *Reader) Checkpoint(ctx context.Context) error {
 // Rewind goes back to the oldest record that is not done: everything that was read and is not done comes again.
 func (r *Reader) Rewind() {
 	r.next = r.rewind()
+	r.reading.Lock()
+	defer r.reading.Unlock()
 	r.closeFile()
 }
 

@@ -881,7 +881,7 @@ func TestLargeStarves(t *testing.T) {
 func TestKeepForBlocks(t *testing.T) {
 	b := newBench(t, func(o *Options) { small(Block)(o); o.KeepFor = time.Hour })
 	r := b.q.Reader("out", Oldest)
-	ctx, cancel := context.WithTimeout(b.ctx, 4*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, 15*time.Second)
 	defer cancel()
 	for i := range 100 {
 		last, err := b.q.Append(ctx, []segment.Run{linesRun(noise(uint64(i), 20000))})

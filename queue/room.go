@@ -120,28 +120,26 @@ func (q *Queue) dropFile(f *file) bool {
 	return q.removeFile(f)
 }
 
-// removeFile deletes a segment. Its blocks are given back at once, also where a reader has it open. One that cannot be
-// deleted stays in the queue, or its records would be taken for lost.
+// removeFile deletes a segment, and makes readers close it, so that its blocks are free. One that cannot be deleted stays
+// in the queue, or its records would be taken for lost.
 func (q *Queue) removeFile(f *file) bool {
 	q.files.remove(f)
-	handle, err := q.opt.FS.OpenWrite(f.path)
+	for _, r := range q.known() {
+		r.release(f)
+	}
+	err := q.opt.FS.Remove(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = q.opt.FS.Stat(q.segmentDir()) // a directory that is away for a while still has the file
+	}
 	if err == nil {
-		defer func() { _ = handle.Close() }() // read or cut only
+		return true
 	}
-	if err := q.opt.FS.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		q.files.putBack(f)
-		if !f.stuck {
-			f.stuck = true
-			q.opt.Log.Warn("segment cannot be deleted and takes up room; trying again", "segment", f.path, "error", err)
-		}
-		return false
+	q.files.putBack(f)
+	if !f.stuck {
+		f.stuck = true
+		q.opt.Log.Warn("segment cannot be deleted and takes up room; trying again", "segment", f.path, "error", err)
 	}
-	if handle != nil {
-		if err := handle.Truncate(0); err != nil {
-			q.opt.Log.Warn("release deleted segment", "segment", f.path, "error", err)
-		}
-	}
-	return true
+	return false
 }
 
 // dropNewest counts refused records; the keeper writes them to the ledger.

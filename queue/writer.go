@@ -240,7 +240,7 @@ func (w *writer) sync() error {
 // settle moves the mark over all that was written and gives its memory back.
 func (w *writer) settle() {
 	w.durable = w.written
-	if len(w.unsynced) > 0 {
+	if len(w.unsynced) > 0 || len(w.todo) == 0 {
 		w.delay = 0
 		w.q.setFault(nil)
 	}
@@ -257,8 +257,8 @@ func (w *writer) settle() {
 	clear(w.unsynced)
 	w.unsynced, w.waiting = w.unsynced[:0], 0
 	w.link.Last = w.durable
+	w.active.end.Store(w.out.End()) // before last: whoever sees the sequence sees its bytes
 	w.active.last.Store(max(w.durable, w.active.name.First-1))
-	w.active.end.Store(w.out.End())
 	w.q.publish(w.durable, held)
 }
 
@@ -290,7 +290,11 @@ func (w *writer) abandon(err error) {
 	w.q.closeErr = err
 	if records > 0 {
 		w.q.closeErr = fmt.Errorf("%d accepted, unacknowledged records could not be stored: %w", records, err)
-		w.q.noteLoss(lossOf(0, 0, records, "not stored at stop", "no"))
+		acknowledged := "no"
+		if w.q.opt.Sync.Mode != SyncAlways {
+			acknowledged = "unknown"
+		}
+		w.q.noteLoss(lossOf(0, 0, records, "not stored at stop", acknowledged))
 	}
 	if w.out != nil {
 		if cerr := w.out.Close(); cerr != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
@@ -160,7 +161,14 @@ func (s *starter) count(starts uint64) error {
 		}
 	}
 	s.Epoch = segment.NewEpoch(starts + 1)
-	return writeIdentity(s.fsys, s.dir, s.Queue, s.Epoch.Starts)
+	err := writeIdentity(s.fsys, s.dir, s.Queue, s.Epoch.Starts)
+	if len(s.listed) > 0 && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
+		// The next start counts from the headers; and what sets epochs apart is their random number. Not to start would
+		// keep the outputs from making room.
+		s.Report.note(fmt.Sprintf("the disk is full, so this start is not counted in %s", identityFile))
+		return nil
+	}
+	return err
 }
 
 // place finds the positions and the durable mark.

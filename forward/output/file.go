@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"logmule/forward/pack"
@@ -209,4 +210,10 @@ func (o *file) Close() error {
 }
 
 // Claim is the path, which no other output may write: each would cut what the other has appended.
-func (o *file) Claim() string { return "file " + o.pattern.text }
+func (o *file) Claim() string {
+	path, err := filepath.Abs(o.pattern.text)
+	if err != nil {
+		path = filepath.Clean(o.pattern.text)
+	}
+	return "file " + path
+}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,11 +26,11 @@ func RemountReadOnly(dir string) error {
 
 // Fill writes a file into dir until only leave bytes are free; the function it gives removes that file.
 func Fill(dir string, leave int64) (empty func(), err error) {
-	name := filepath.Join(dir, "filler")
-	file, err := os.Create(name)
+	file, err := os.CreateTemp(dir, "filler-*")
 	if err != nil {
 		return nil, fmt.Errorf("fill %s: %w", dir, err)
 	}
+	name := file.Name()
 	defer func() { _ = file.Close() }()
 	block := make([]byte, 64<<10)
 	for {
