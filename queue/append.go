@@ -19,9 +19,6 @@ var (
 	ErrDropped = errors.New("queue is full, records dropped as when_full = drop_newest says")
 )
 
-// maxSequence leaves room to tell a damaged number from a real one.
-const maxSequence = 1 << 63
-
 // Append takes the records of runs, all of them or none, gives them the next sequences, and returns the last one. The
 // runs and what they point to may be reused at once: the records are in memory then, on the disk when WaitDurable
 // returns. A run holds at most segment.FrameTarget bytes, or one record of at most segment.MaxRecord.
@@ -197,7 +194,7 @@ func (q *Queue) tryAdmit(raw int, count uint64) (bool, error) {
 	switch {
 	case q.closing:
 		return false, ErrClosed
-	case q.next+count >= maxSequence:
+	case q.next+count > segment.MaxSequence:
 		return false, fmt.Errorf("append: sequence %d is the end of the numbers; export what is queued and start a new data directory", q.next)
 	case q.full && q.opt.WhenFull == DropNewest:
 		q.dropNewest(count, raw)

@@ -558,67 +558,25 @@ func TestOverlappingLoss(t *testing.T) {
 	}
 }
 
-// TestBadRunWedges: one run whose numbers disagree wedges the queue for everybody, with a new segment at each attempt.
-func TestBadRunWedges(t *testing.T) {
-	b := newBench(t, nil)
-	bad := linesRun("x")
-	bad.Count = 100
-	_, err := b.q.Append(b.ctx, []segment.Run{bad})
-	if err != nil {
-		return // refused: right
+// TestBadRunsAreRefused: a run that could never become a frame is refused at once, and the next good one is stored.
+func TestBadRunsAreRefused(t *testing.T) {
+	count, attributes := linesRun("x"), linesRun("x")
+	count.Count = 100
+	attributes.Attributes = make([]byte, 17<<20)
+	for name, bad := range map[string]segment.Run{
+		"more records than bytes":        count,
+		"attributes larger than a frame": attributes,
+		"record larger than the queue":   linesRun(noise(1, 2<<20)),
+	} {
+		b := newBench(t, small(Block))
+		if _, err := b.q.Append(b.ctx, []segment.Run{bad}); err == nil {
+			t.Errorf("%s: accepted", name)
+			continue
+		}
+		if last := b.append("good"); last != 1 {
+			t.Errorf("%s: the next record has sequence %d, want 1", name, last)
+		}
 	}
-	last, err := b.q.Append(b.ctx, []segment.Run{linesRun("good")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(b.ctx, 2*time.Second)
-	defer cancel()
-	if err := b.q.WaitDurable(ctx, last); err != nil {
-		t.Errorf("a good record behind a bad one: %v; %d segments by now", err, b.segments())
-	}
-	b.q.Close()
-	b.q = nil
-}
-
-// TestHugeAttributesWedge: attributes larger than a frame.
-func TestHugeAttributesWedge(t *testing.T) {
-	b := newBench(t, nil)
-	bad := linesRun("x")
-	bad.Attributes = make([]byte, 17<<20)
-	defer time.AfterFunc(3*time.Second, func() { panic(fmt.Sprintf("the writer rolls for ever: %d segments", b.segments())) }).Stop()
-	if _, err := b.q.Append(b.ctx, []segment.Run{bad}); err != nil {
-		return
-	}
-	last, err := b.q.Append(b.ctx, []segment.Run{linesRun("good")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(b.ctx, 2*time.Second)
-	defer cancel()
-	if err := b.q.WaitDurable(ctx, last); err != nil {
-		t.Errorf("a good record behind a bad one: %v; %d segments by now", err, b.segments())
-	}
-	b.q.Close()
-	b.q = nil
-}
-
-// TestRecordLargerThanQueue: a record larger than the whole queue.
-func TestRecordLargerThanQueue(t *testing.T) {
-	b := newBench(t, func(o *Options) { o.MaxSize = 1 << 20; o.Codec = segment.None })
-	if _, err := b.q.Append(b.ctx, []segment.Run{linesRun(noise(1, 2<<20))}); err != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(b.ctx, 2*time.Second)
-	defer cancel()
-	last, err := b.q.Append(ctx, []segment.Run{linesRun("good")})
-	if err == nil {
-		err = b.q.WaitDurable(ctx, last)
-	}
-	if err != nil {
-		t.Errorf("an empty queue takes nothing any more: %v", err)
-	}
-	b.q.Close()
-	b.q = nil
 }
 
 // TestBackoffReset: the pause after failures never grows when the new segment itself can be made.
