@@ -26,13 +26,17 @@ var allowed = map[string][]string{
 
 	"forward/pack":              {},
 	"forward/config":            {"forward/pack"},
-	"forward/input":             {"forward/pack", "forward/config"},
-	"forward/output":            {"forward/pack", "forward/config"},
+	"forward/transport":         {"forward/config"},
+	"forward/codec":             {"forward/pack", "forward/config"},
+	"forward/match":             {"forward/pack"},
+	"forward/input/tail":        {"forward/pack", "forward/config"},
+	"forward/input":             {"forward/pack", "forward/config", "forward/transport", "forward/codec", "forward/input/tail"},
+	"forward/output":            {"forward/pack", "forward/config", "forward/transport", "forward/codec"},
 	"forward/output/outputtest": {"forward/pack", "forward/config", "forward/output"},
 
 	"forward/admin": {},
 	"forward": {"queue", "queue/segment", "queue/vfs", "checkpoint", "recovery",
-		"forward/pack", "forward/config", "forward/input", "forward/output", "forward/admin"},
+		"forward/pack", "forward/config", "forward/input", "forward/output", "forward/match", "forward/transport", "forward/admin"},
 	"cmd/logmule": {"forward", "recovery", "queue", "queue/segment", "queue/vfs", "forward/config", "forward/pack"},
 }
 

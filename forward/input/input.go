@@ -78,6 +78,20 @@ type Env struct {
 	Memory   *Budget              // shared by all inputs; nil: one of its own
 	Ready    func(address string) // called once, when the input listens on address; nil: nobody asks
 	Counters *Counters            // nil: nobody reads them
+
+	Positions Positions // how far the sources of this input were read; nil: kept in memory only
+}
+
+// Positions is where an input finds again how far it had read its sources. A position comes with a pack, under the
+// pack's Source, and is durable together with its records; keys are what follows "in/NAME/" there. All methods may be
+// called from several goroutines.
+type Positions interface {
+	// Load returns the newest positions, those of packs that were accepted and are not durable yet included.
+	Load() map[string][]byte
+	// Set notes a position that comes with no record. It is durable soon, in the order of the packs, but nobody waits.
+	Set(key string, value []byte)
+	// Forget removes positions of sources that will not come back.
+	Forget(keys ...string)
 }
 
 func (e Env) withDefaults() Env {

@@ -45,6 +45,7 @@ type Pack struct {
 	Form     Form       // Lines or Records; zero counts as Lines
 	Body     []byte     // the records
 	Count    int        // how many there are in Body
+	Kept     bool       // the source has them until they are stored: where when_full drops the newest, these wait instead
 }
 
 // keepBody is the largest capacity of a Body, in bytes, that goes back to the pool: one huge record must not hold its
