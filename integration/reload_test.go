@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -118,5 +117,4 @@ func TestReloadStorm(t *testing.T) {
 	}
 	t.Logf("%d reloads, %d of them bad, in %v; %.0f records a second; longest silence of the output that never changed: %v",
 		reloads, failed, took.Round(time.Millisecond), float64(steady.Arrivals())/took.Seconds(), silence.longest)
-	_ = os.Remove(l.config)
 }
