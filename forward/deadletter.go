@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"logmule/forward/output"
 	"logmule/forward/pack"
 	"logmule/queue"
 	"logmule/queue/segment"
 )
+
+// DeadLetterDir is the dead-letter queue of a data directory.
+const DeadLetterDir = "deadletter"
 
 // buryAtOnce bounds the records of one append to the dead-letter queue.
 const buryAtOnce = 256
@@ -60,7 +64,7 @@ func (d *deadLetters) add(stop, hard context.Context, outputName string, runs []
 		return err
 	}
 	var last uint64
-	for letters := range slices.Chunk(lettersOf(outputName, runs, rejected), buryAtOnce) {
+	for letters := range slices.Chunk(lettersOf(outputName, time.Now(), runs, rejected), buryAtOnce) {
 		n, err := q.Append(stop, letters)
 		if errors.Is(err, queue.ErrDropped) {
 			continue // counted, and in the ledger of the dead-letter queue
@@ -76,10 +80,10 @@ func (d *deadLetters) add(stop, hard context.Context, outputName string, runs []
 	return nil
 }
 
-// lettersOf makes one run of each rejected record: its own bytes as they are, and its attributes with three fields in
-// front of them that say who refused it, why, and which sequence it had. Nothing is decoded, so that a record that
-// cannot be is kept too.
-func lettersOf(outputName string, runs []part, rejected []output.Rejection) []segment.Run {
+// lettersOf makes one run of each rejected record: its own bytes as they are, and its attributes with fields in front of
+// them that say who refused it, why, when, and which sequence it had. Nothing is decoded, so that a record that cannot be
+// is kept too.
+func lettersOf(outputName string, now time.Time, runs []part, rejected []output.Rejection) []segment.Run {
 	rejected = slices.SortedFunc(slices.Values(rejected), func(a, b output.Rejection) int { return cmp.Compare(a.Index, b.Index) })
 	letters := make([]segment.Run, 0, len(rejected))
 	index := 0 // of the record that comes next
@@ -100,22 +104,11 @@ func lettersOf(outputName string, runs []part, rejected []output.Rejection) []se
 			}
 			letters = append(letters, segment.Run{
 				Form: segment.Form(form), Count: 1, Raw: uint32(len(own)), Body: own,
-				Attributes: letterAttributes(run.Attributes, outputName, r.Reason, runs[i].last()-uint64(end-1-r.Index)),
+				Attributes: Letter{Output: outputName, Reason: r.Reason, Time: now, Sequence: runs[i].last() - uint64(end-1-r.Index)}.before(run.Attributes),
 			})
 			rejected = rejected[1:]
 		}
 		index = end
 	}
 	return letters
-}
-
-// letterAttributes puts the fields of a dead letter before the record's own attributes: those come second, so that what
-// they set wins, and fields add up.
-func letterAttributes(own []byte, outputName, reason string, sequence uint64) []byte {
-	about := pack.Attributes{Severity: 7, Fields: []pack.Field{
-		{Name: "deadletter_output", Value: outputName},
-		{Name: "deadletter_reason", Value: reason},
-		{Name: "deadletter_sequence", Value: int64(sequence)},
-	}}
-	return append(about.Append(nil), own...)
 }

@@ -214,7 +214,7 @@ func TestLettersOf(t *testing.T) {
 	for _, i := range []int{4, 2, 1, 0, 6} { // in any order
 		rejected = append(rejected, output.Rejection{Index: i, Reason: "why"})
 	}
-	letters := lettersOf("out", runs, rejected)
+	letters := lettersOf("out", time.Unix(5, 0), runs, rejected)
 	want := []struct {
 		payload  string
 		sequence int64
@@ -231,7 +231,7 @@ func TestLettersOf(t *testing.T) {
 		b.Add(output.Run{Form: pack.Form(l.Form), Count: 1, Attributes: l.Attributes, Body: l.Body})
 		r := recordOf(t, &b, 0)
 		if string(r.Payload) != want[i].payload || r.Severity != want[i].severity || r.Type != "app" ||
-			field(r, "deadletter_sequence") != want[i].sequence || field(r, "own") != "x" {
+			field(r, "deadletter_sequence") != want[i].sequence || field(r, "deadletter_time") != "1970-01-01T00:00:05Z" || field(r, "own") != "x" {
 			t.Errorf("letter %d: %+v, want %+v", i, r, want[i])
 		}
 	}

@@ -97,7 +97,7 @@ func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 func newEngine(cfg *config.Config, log *slog.Logger, outside outside) (*engine, error) {
 	e := &engine{cfg: cfg, log: log, outside: outside, started: time.Now(), claims: map[string]string{"address " + cfg.Admin.Listen: "admin"}}
 	e.dead = &deadLetters{open: func() (*queue.Queue, error) {
-		opt := e.queueOptions(filepath.Join(cfg.DataDir, "deadletter"))
+		opt := e.queueOptions(filepath.Join(cfg.DataDir, DeadLetterDir))
 		opt.Sync = queue.SyncPolicy{Mode: queue.SyncAlways} // whatever sync says: nobody else has these records any more
 		opt.Log = log.With("queue", "deadletter")
 		return outside.queue(opt)

@@ -38,9 +38,9 @@ type SurveyedSegment struct {
 	Records uint64    `json:"records"`
 	Bytes   int64     `json:"bytes"`
 	Sealed  bool      `json:"sealed"`
-	Created time.Time `json:"created"`
-	MinTime time.Time `json:"min_time"` // arrival of its records; zero where unknown
-	MaxTime time.Time `json:"max_time"`
+	Created time.Time `json:"created,omitzero"`
+	MinTime time.Time `json:"min_time,omitzero"` // arrival of its records; zero where unknown
+	MaxTime time.Time `json:"max_time,omitzero"`
 }
 
 // SurveyedOutput is an output as the log knows it: about a second old.
@@ -48,8 +48,8 @@ type SurveyedOutput struct {
 	Name           string    `json:"name"`
 	Position       uint64    `json:"position"` // its floor
 	BacklogRecords uint64    `json:"backlog_records"`
-	BacklogBytes   int64     `json:"backlog_bytes"` // as stored
-	Oldest         time.Time `json:"oldest"`        // arrival of the oldest record that is not done; zero: none
+	BacklogBytes   int64     `json:"backlog_bytes"`   // as stored
+	Oldest         time.Time `json:"oldest,omitzero"` // arrival of the oldest record that is not done; zero: none
 }
 
 // Gap is a range of sequences that will never come.

@@ -27,9 +27,10 @@ func catCommand() *cobra.Command {
 changed, and it may be done while the daemon runs. Damaged frames are skipped with a note
 on standard error.
 
-Formats: text shows sequence, time, type, logger and payload, with control bytes escaped;
-json prints one object a record, with the payload as payload, or as payload_base64 where
-it is not UTF-8; raw prints the payloads as they are, each followed by a line feed.
+Formats: text shows sequence, time, type, logger and payload, with control bytes escaped,
+and of a dead letter in front of the payload who refused it, when and why; json prints one
+object a record, with the payload as payload, or as payload_base64 where it is not UTF-8;
+raw prints the payloads as they are, each followed by a line feed.
 
 A bound is a sequence number, or a time: RFC 3339, "2006-01-02 15:04:05" (local), or how
 long ago, such as 10m. Both bounds are inclusive. Times are those of arrival.
@@ -37,7 +38,8 @@ long ago, such as 10m. Both bounds are inclusive. Times are those of arrival.
 Exit status: 0 printed, 1 it cannot be read, 2 usage, 130 interrupted.`,
 		Example: `  logmule cat /var/lib/logmule --from 10m
   logmule cat /var/lib/logmule --from 1200 --to 1300 --format json
-  logmule cat /var/lib/logmule --follow --format raw | grep error`,
+  logmule cat /var/lib/logmule --follow --format raw | grep error
+  logmule cat /var/lib/logmule/deadletter              what was refused, and why`,
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&from, "from", "", "print from this `SEQ|TIME` on")

@@ -21,7 +21,8 @@ func fsckCommand() *cobra.Command {
 done while the daemon runs.
 
 A torn tail, which is what a crash leaves behind, is clean; so is damage that the loss
-ledger tells of already.
+ledger tells of already. The dead letters in DIR/deadletter are a queue of their own,
+which is checked by itself.
 
 Exit status, as that of fsck(8): 0 clean, 4 damage was found, 8 it could not be checked,
 16 usage.`,
@@ -45,6 +46,9 @@ Exit status, as that of fsck(8): 0 clean, 4 damage was found, 8 it could not be 
 		}
 		if err := printFsck(cmd.OutOrStdout(), args[0], report, deep, asJSON, quiet); err != nil {
 			return err
+		}
+		if dead := deadLetterDir(args[0]); dead != "" && !quiet {
+			fmt.Fprintf(cmd.ErrOrStderr(), "note: the dead letters are a queue of their own: logmule fsck %s\n", dead)
 		}
 		switch {
 		case err != nil: // the report is about the other files

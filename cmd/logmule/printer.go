@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"logmule/forward"
 	"logmule/forward/pack"
 	"logmule/queue/segment"
 	"logmule/recovery"
@@ -101,7 +102,8 @@ func (p *printer) one(sequence uint64, arrival int64, shared, own []byte, form p
 	return err
 }
 
-// appendText appends "sequence time type logger payload" and a line feed.
+// appendText appends "sequence time type logger payload" and a line feed. Of a dead letter it says in front of the
+// payload why it is one.
 func appendText(dst []byte, sequence uint64, r *pack.Record) []byte {
 	dst = strconv.AppendUint(dst, sequence, 10)
 	dst = append(dst, ' ')
@@ -111,8 +113,25 @@ func appendText(dst []byte, sequence uint64, r *pack.Record) []byte {
 		dst = appendClean(dst, []byte(dash(s)))
 	}
 	dst = append(dst, ' ')
+	if letter, ok := forward.LetterOf(r.Fields); ok {
+		dst = appendLetter(dst, letter)
+	}
 	dst = appendClean(dst, r.Payload)
 	return append(dst, '\n')
+}
+
+// appendLetter appends "[OUTPUT refused record SEQUENCE at TIME: REASON] ".
+func appendLetter(dst []byte, l forward.Letter) []byte {
+	dst = append(dst, '[')
+	dst = appendClean(dst, []byte(l.Output))
+	dst = fmt.Appendf(dst, " refused record %d", l.Sequence)
+	if !l.Time.IsZero() {
+		dst = append(dst, " at "...)
+		dst = l.Time.UTC().AppendFormat(dst, time.RFC3339)
+	}
+	dst = append(dst, ": "...)
+	dst = appendClean(dst, []byte(l.Reason))
+	return append(dst, "] "...)
 }
 
 // clean escapes what a terminal would obey instead of show.

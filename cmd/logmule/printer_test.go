@@ -84,6 +84,17 @@ func TestPrintFormats(t *testing.T) {
 	}
 }
 
+func TestTextSaysWhyARecordIsADeadLetter(t *testing.T) {
+	r := pack.Record{Attributes: pack.Attributes{Timestamp: 1, Type: "t", Fields: []pack.Field{
+		{Name: "deadletter_output", Value: "api"}, {Name: "deadletter_reason", Value: "400: \x1b"},
+		{Name: "deadletter_time", Value: "2026-11-20T08:00:00Z"}, {Name: "deadletter_sequence", Value: int64(7)}, {Name: "own", Value: "x"},
+	}}, Payload: []byte("p")}
+	want := `3 1970-01-01T00:00:00.000Z t - [api refused record 7 at 2026-11-20T08:00:00Z: 400: \x1b] p` + "\n"
+	if got := string(appendText(nil, 3, &r)); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestPrintWithinBounds(t *testing.T) {
 	for _, c := range []struct {
 		from, to uint64

@@ -3,11 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"logmule/forward"
 	"logmule/queue/vfs"
 	"logmule/recovery"
 )
@@ -19,7 +22,8 @@ func statCommand() *cobra.Command {
 		Short: "Show what is in a data directory, and how far each output is",
 		Long: `Show the segments and records of a data directory, the backlog and lag of every output,
 and the gaps. Nothing is changed, and it may be done while the daemon runs; what it says
-of outputs is then about a second old.
+of outputs is then about a second old. Dead letters, which are a queue of their own in
+DIR/deadletter, are counted.
 
 Damage is not looked for: that is what "logmule fsck" does.
 
@@ -34,10 +38,14 @@ Exit status: 0 shown, 1 it cannot be read, 2 usage.`,
 		if err != nil {
 			return &failure{code: exitFailed, err: fmt.Errorf("look at %s: %w", args[0], err), hint: dirHint(err)}
 		}
-		if !asJSON {
-			return write(cmd.OutOrStdout(), statPage(args[0], s, time.Now()))
+		dead, err := statDeadLetters(args[0])
+		if err != nil {
+			s.Notes = append(s.Notes, err.Error())
 		}
-		text, err := json.Marshal(statReport(s, time.Now()))
+		if !asJSON {
+			return write(cmd.OutOrStdout(), statPage(args[0], s, dead, time.Now()))
+		}
+		text, err := json.Marshal(statReport(s, dead, time.Now()))
 		if err != nil {
 			return &failure{code: exitFailed, err: fmt.Errorf("encode what is in %s: %w", args[0], err)}
 		}
@@ -49,7 +57,15 @@ Exit status: 0 shown, 1 it cannot be read, 2 usage.`,
 // statObject is what stat --json prints: the survey, with the lag of the outputs.
 type statObject struct {
 	recovery.Survey
-	Outputs []statOutput `json:"outputs"`
+	Outputs     []statOutput `json:"outputs"`
+	DeadLetters *deadLetters `json:"dead_letters,omitempty"` // nil: there are none
+}
+
+// deadLetters is what is in the queue of dead letters of a data directory.
+type deadLetters struct {
+	dir      string
+	Records  uint64 `json:"records"`
+	Replayed uint64 `json:"replayed"` // of these; the others wait for "logmule replay"
 }
 
 type statOutput struct {
@@ -57,8 +73,39 @@ type statOutput struct {
 	LagSeconds float64 `json:"lag_seconds"` // age of the oldest record that is not done; 0: none
 }
 
-func statReport(s recovery.Survey, now time.Time) statObject {
-	o := statObject{Survey: s, Outputs: []statOutput{}}
+// deadLetterDir is the directory of the dead letters of a data directory, empty where it has none.
+func deadLetterDir(dir string) string {
+	dead := filepath.Join(dir, forward.DeadLetterDir)
+	if info, err := os.Stat(dead); err != nil || !info.IsDir() {
+		return ""
+	}
+	return dead
+}
+
+// statDeadLetters counts the dead letters of a data directory, nil where there are none.
+func statDeadLetters(dir string) (*deadLetters, error) {
+	dead := deadLetterDir(dir)
+	if dead == "" {
+		return nil, nil
+	}
+	s, err := recovery.TakeSurvey(vfs.OS(), dead)
+	if err != nil {
+		return nil, fmt.Errorf("the dead letters cannot be counted: %w", err)
+	}
+	if s.Records == 0 {
+		return nil, nil
+	}
+	d := &deadLetters{dir: dead, Records: s.Records}
+	for _, o := range s.Outputs {
+		if o.Name == forward.ReplayName {
+			d.Replayed = s.Records - min(o.BacklogRecords, s.Records)
+		}
+	}
+	return d, nil
+}
+
+func statReport(s recovery.Survey, dead *deadLetters, now time.Time) statObject {
+	o := statObject{Survey: s, Outputs: []statOutput{}, DeadLetters: dead}
 	for _, out := range s.Outputs {
 		o.Outputs = append(o.Outputs, statOutput{out, lag(out, now).Seconds()})
 	}
@@ -73,7 +120,7 @@ func lag(o recovery.SurveyedOutput, now time.Time) time.Duration {
 	return max(0, now.Sub(o.Oldest))
 }
 
-func statPage(dir string, s recovery.Survey, now time.Time) string {
+func statPage(dir string, s recovery.Survey, dead *deadLetters, now time.Time) string {
 	var b strings.Builder
 	state := "no daemon runs"
 	if s.Running {
@@ -112,6 +159,9 @@ func statPage(dir string, s recovery.Survey, now time.Time) string {
 	}
 	if s.Losses > 0 {
 		fmt.Fprintf(&b, "\nthe loss ledger, losses.jsonl, tells of %s in %s\n", count(s.LostRecords, "record"), count(uint64(s.Losses), "line"))
+	}
+	if dead != nil {
+		fmt.Fprintf(&b, "\n%s in %s, %d replayed; \"logmule cat\" shows why, \"logmule replay\" puts them back\n", count(dead.Records, "dead letter"), dead.dir, dead.Replayed)
 	}
 	for i, note := range s.Notes {
 		if i == 0 {

@@ -36,21 +36,23 @@ LOST FROM  TO  RECORDS
 
 the loss ledger, losses.jsonl, tells of 3 records in 1 line
 
+2 dead letters in data/deadletter, 1 replayed; "logmule cat" shows why, "logmule replay" puts them back
+
 note: n\x00
 `
-	if got := statPage("data", s, now); got != want {
+	if got := statPage("data", s, &deadLetters{dir: "data/deadletter", Records: 2, Replayed: 1}, now); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	want = "data: queue -, opened 0 times, no daemon runs\n0 records in 0 segments, 0 B\n\nno output has read from it\n"
-	if got := statPage("data", recovery.Survey{}, now); got != want {
+	if got := statPage("data", recovery.Survey{}, nil, now); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
 func TestStatJSON(t *testing.T) {
 	now := time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)
-	s := recovery.Survey{Records: 4, Outputs: []recovery.SurveyedOutput{{Name: "hq", BacklogRecords: 3, Oldest: now.Add(-1500 * time.Millisecond)}, {Name: "ahead", Oldest: now.Add(time.Hour)}}}
-	text, err := json.Marshal(statReport(s, now))
+	s := recovery.Survey{Records: 4, Segments: []recovery.SurveyedSegment{{Name: "empty"}}, Outputs: []recovery.SurveyedOutput{{Name: "done"}, {Name: "hq", BacklogRecords: 3, Oldest: now.Add(-1500 * time.Millisecond)}, {Name: "ahead", Oldest: now.Add(time.Hour)}}}
+	text, err := json.Marshal(statReport(s, nil, now))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +64,13 @@ func TestStatJSON(t *testing.T) {
 	if strings.Count(string(text), `"outputs"`) != 1 {
 		t.Errorf("outputs are there more than once: %s", text)
 	}
-	if text, _ := json.Marshal(statReport(recovery.Survey{}, now)); !strings.Contains(string(text), `"outputs":[]`) {
+	if strings.Contains(string(text), "0001-01-01") || strings.Contains(string(text), "dead_letters") {
+		t.Errorf("what is not there is printed: %s", text)
+	}
+	if text, _ := json.Marshal(statReport(s, &deadLetters{Records: 2, Replayed: 1}, now)); !strings.Contains(string(text), `"dead_letters":{"records":2,"replayed":1}`) {
+		t.Errorf("no dead letters in %s", text)
+	}
+	if text, _ := json.Marshal(statReport(recovery.Survey{}, nil, now)); !strings.Contains(string(text), `"outputs":[]`) {
 		t.Errorf("no outputs are not an empty list: %s", text)
 	}
 }
