@@ -33,6 +33,7 @@ var errLost = errors.New("connection lost")
 // consumer takes the records of the queue to one output. It alone moves the output's position.
 type consumer struct {
 	*plugin
+	stay
 	build       func() (output.Output, error)
 	built       output.Output // for the first time it is opened
 	out         output.Output // nil: to be opened
@@ -55,6 +56,12 @@ func (c *consumer) attach(q *queue.Queue, dead *deadLetters) {
 	c.reader = q.Reader(c.name, queue.Oldest)
 	c.feed.reader = c.reader
 	c.dead = dead
+}
+
+// detach gives the place back. The queue holds what is not done for whoever attaches under that name.
+func (c *consumer) detach() {
+	c.feed.rewind()
+	c.reader.Close()
 }
 
 // run delivers until stop ends; the request in flight then has until hard ends. Whatever panics is built anew, and goes on

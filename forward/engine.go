@@ -56,120 +56,148 @@ func reality() outside {
 	}
 }
 
-// engine is one run of a configuration.
-type engine struct {
-	cfg     *config.Config
-	log     *slog.Logger
-	outside outside
-	started time.Time
-
-	claims    map[string]string // what is used, by whom
-	sources   []*source
-	consumers []*consumer
-	dead      *deadLetters
-	queue     atomic.Pointer[queue.Queue] // nil until it has recovered
-	stopping  atomic.Bool
-	greeted   sync.Once // the line that says that all inputs listen
+// Options are what an engine is given beside its configuration. The zero value works.
+type Options struct {
+	Log    *slog.Logger                   // gets what happens; nil: nobody is told
+	Level  *slog.LevelVar                 // follows log.level at a reload; nil: nobody reads it
+	Load   func() (*config.Config, error) // reads the configuration again, for a reload; nil: there is nothing to read
+	Notify func(Notice)                   // is told how the process is, in order; nil: nobody asks
 }
 
-// Check builds every input and output of a configuration without side effects, to see whether they can be built. The
-// error is a *config.Error with file and line, or several joined.
+// Engine runs a configuration, and another one after a reload.
+type Engine struct {
+	opt      Options
+	log      *slog.Logger
+	outside  outside
+	hostname string
+	memory   *input.Budget
+	started  time.Time
+
+	settings atomic.Pointer[config.Config] // what is in force
+	roster   atomic.Pointer[roster]        // who runs
+	leaving  leaving                       // who was told to end by a reload
+	reloads  reloads
+	dead     *deadLetters
+	queue    atomic.Pointer[queue.Queue] // nil until it has recovered
+	stopping atomic.Bool
+	greeted  sync.Once // the line that says that all inputs listen
+}
+
+// New builds every input and output of a configuration, without side effects. The error is a *config.Error with file
+// and line, or several joined.
+func New(cfg *config.Config, opt Options) (*Engine, error) {
+	return newEngine(cfg, opt, reality())
+}
+
+// Check builds every input and output of a configuration without side effects, to see whether they can be built. Its
+// errors are those of New.
 func Check(cfg *config.Config) error {
-	_, err := newEngine(cfg, slog.New(slog.DiscardHandler), reality())
+	_, err := New(cfg, Options{})
 	return err
 }
 
-// Run runs a configuration until ctx ends, then stops in order and returns nil: inputs, requests in flight (for at most
-// shutdown_timeout), queue. It returns an error where it cannot start, and where something would not stop; records that
-// were acknowledged are on the disk even then. log gets what happens; nil: nobody is told.
-func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+func newEngine(cfg *config.Config, opt Options, outside outside) (*Engine, error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	e, err := newEngine(cfg, log, reality())
-	if err != nil {
-		return err
+	if opt.Notify == nil {
+		opt.Notify = func(Notice) {}
 	}
-	return e.run(ctx)
-}
-
-// newEngine builds everything that has no side effect.
-func newEngine(cfg *config.Config, log *slog.Logger, outside outside) (*engine, error) {
-	e := &engine{cfg: cfg, log: log, outside: outside, started: time.Now(), claims: map[string]string{"address " + cfg.Admin.Listen: "admin"}}
+	e := &Engine{
+		opt: opt, log: opt.Log, outside: outside, started: time.Now(), memory: input.NewBudget(int64(cfg.MemoryLimit)),
+		reloads: reloads{asked: make(chan struct{}, 1), loaded: time.Now()},
+	}
+	e.settings.Store(cfg)
 	e.dead = &deadLetters{open: func() (*queue.Queue, error) {
-		opt := e.queueOptions(filepath.Join(cfg.DataDir, DeadLetterDir))
+		now := e.settings.Load()
+		opt := queueOptions(now, filepath.Join(now.DataDir, DeadLetterDir), e.log.With("queue", "deadletter"))
 		opt.Sync = queue.SyncPolicy{Mode: queue.SyncAlways} // whatever sync says: nobody else has these records any more
-		opt.Log = log.With("queue", "deadletter")
 		return outside.queue(opt)
 	}}
-	hostname, err := os.Hostname()
-	if err != nil || hostname == "" {
-		hostname = "localhost"
-		log.Warn("host name unknown; records say localhost", "error", err)
+	var err error
+	if e.hostname, err = os.Hostname(); err != nil || e.hostname == "" {
+		e.hostname = "localhost"
+		e.log.Warn("host name unknown; records say localhost", "error", err)
 	}
-	var errs []error
-	memory := input.NewBudget(int64(cfg.MemoryLimit))
-	for _, s := range cfg.Inputs {
-		errs = append(errs, e.addInput(s, hostname, memory))
-	}
-	for _, s := range cfg.Outputs {
-		errs = append(errs, e.addOutput(s))
-	}
-	return e, config.Join(errs...)
+	first, err := e.build(cfg)
+	e.roster.Store(first)
+	return e, err
 }
 
-func (e *engine) addInput(section config.Section, hostname string, memory *input.Budget) error {
-	s := &source{plugin: newPlugin("input", section.Name, section.Type, e.log, inputWords), onReady: e.greet}
+// roster is the inputs and outputs of a configuration. It is never changed once it is complete.
+type roster struct {
+	sources   []*source
+	consumers []*consumer
+	claims    map[string]string // what is used, by whom
+}
+
+// build makes what a configuration asks for, without side effects.
+func (e *Engine) build(cfg *config.Config) (*roster, error) {
+	r := &roster{claims: map[string]string{"address " + cfg.Admin.Listen: "admin"}}
+	var errs []error
+	for _, s := range cfg.Inputs {
+		errs = append(errs, e.addInput(r, s))
+	}
+	for _, s := range cfg.Outputs {
+		errs = append(errs, e.addOutput(r, s))
+	}
+	return r, config.Join(errs...)
+}
+
+func (e *Engine) addInput(r *roster, section config.Section) error {
+	s := &source{plugin: newPlugin("input", section.Name, section.Type, e.log, inputWords), onReady: e.greet, tried: make(chan struct{})}
 	s.build = func() (input.Input, error) {
 		in, err := e.outside.input(section.Type, section.Decode, input.Env{
-			Name: section.Name, Hostname: hostname, Log: e.log, Memory: memory, Ready: s.ready, Counters: &s.counters,
+			Name: section.Name, Hostname: e.hostname, Log: e.log, Memory: e.memory, Ready: s.ready, Counters: &s.counters,
 		})
 		return in, section.Place(err)
 	}
-	e.sources = append(e.sources, s)
+	r.sources = append(r.sources, s)
 	var err error
 	s.built, err = s.build()
-	return errors.Join(err, e.claim(section, "input", s.built))
+	return errors.Join(err, r.claim(section, "input", s.built, &s.stay))
 }
 
-func (e *engine) addOutput(section config.Section) error {
+func (e *Engine) addOutput(r *roster, section config.Section) error {
 	c := &consumer{plugin: newPlugin("output", section.Name, section.Type, e.log, outputWords)}
 	c.build = func() (output.Output, error) {
 		out, err := e.outside.output(section.Type, section.Decode, output.Env{Name: section.Name, Log: e.log, Counters: &c.counters})
 		return out, section.Place(err)
 	}
-	e.consumers = append(e.consumers, c)
+	r.consumers = append(r.consumers, c)
 	var err error
 	c.built, err = c.build()
-	return errors.Join(err, e.claim(section, "output", c.built))
+	return errors.Join(err, r.claim(section, "output", c.built, &c.stay))
 }
 
 // claimer is an input or output that uses something which no other may use: an address to listen on, a file to write.
 type claimer interface{ Claim() string }
 
 // claim refuses a section that uses what another one uses.
-func (e *engine) claim(section config.Section, role string, built any) error {
+func (r *roster) claim(section config.Section, role string, built any, s *stay) error {
+	s.who, s.section = role+" "+section.Name, section
 	c, ok := built.(claimer)
 	if !ok || c.Claim() == "" {
 		return nil
 	}
-	if other, taken := e.claims[c.Claim()]; taken {
+	if other, taken := r.claims[c.Claim()]; taken {
 		return section.Place(fmt.Errorf("%s is used by %s already; give each its own", c.Claim(), other))
 	}
-	e.claims[c.Claim()] = role + "." + section.Name
+	r.claims[c.Claim()] = role + "." + section.Name
+	s.claim = c.Claim()
 	return nil
 }
 
 // queueOptions are those of [queue] for a queue in dir.
-func (e *engine) queueOptions(dir string) queue.Options {
-	q := e.cfg.Queue
+func queueOptions(cfg *config.Config, dir string, log *slog.Logger) queue.Options {
+	q := cfg.Queue
 	opt := queue.Options{
 		Dir: dir, SegmentSize: int64(q.SegmentSize), MaxSize: int64(q.MaxSize), MinFree: int64(q.MinFree),
 		Sync:    queue.SyncPolicy{Mode: queue.SyncMode(q.Sync.Mode), Every: time.Duration(q.Sync.Every)},
 		Codec:   segment.Snappy,
 		KeepFor: time.Duration(q.KeepFor),
 		Holder:  fmt.Sprintf("logmule run, process %d", os.Getpid()),
-		Log:     e.log,
+		Log:     log,
 	}
 	if q.MinFree == 0 {
 		opt.MinFree = -1 // none
@@ -186,29 +214,30 @@ func (e *engine) queueOptions(dir string) queue.Options {
 	return opt
 }
 
-// run is Run.
-func (e *engine) run(ctx context.Context) error {
+// Run runs until ctx ends, then stops in order and returns nil: inputs, requests in flight (for at most
+// shutdown_timeout), queue. It returns an error where it cannot start, and where something would not stop; records that
+// were acknowledged are on the disk even then. It is called once.
+func (e *Engine) Run(ctx context.Context) error {
 	stopAdmin, err := e.serveAdmin(ctx)
 	if err != nil {
 		return err
 	}
 	defer stopAdmin()
-	if e.cfg.Queue.Sync.Mode == config.SyncNever {
+	cfg := e.settings.Load()
+	if cfg.Queue.Sync.Mode == config.SyncNever {
 		e.log.Warn(`sync = "never": acknowledged records can be lost when the power fails`)
 	}
-	q, err := e.outside.queue(e.queueOptions(e.cfg.DataDir))
+	q, err := e.outside.queue(queueOptions(cfg, cfg.DataDir, e.log))
 	if err != nil {
-		return fmt.Errorf("open queue in %s: %w", e.cfg.DataDir, err)
+		return fmt.Errorf("open queue in %s: %w", cfg.DataDir, err)
 	}
 	e.queue.Store(q)
 	e.reportStart(q)
 
 	s := newStopper(ctx)
-	for _, c := range e.consumers {
-		c.attach(q, e.dead)
-		s.outputs.Go(func() {
-			pprof.Do(s.outputsUntil, pprof.Labels("output", c.name), func(stop context.Context) { c.run(stop, s.requestsUntil) })
-		})
+	first := e.roster.Load()
+	for _, c := range first.consumers {
+		e.startOutput(s, c, nil)
 	}
 	for _, o := range q.Status().Outputs {
 		if !o.Attached {
@@ -216,28 +245,27 @@ func (e *engine) run(ctx context.Context) error {
 				"output", o.Name, "backlog_records", o.BacklogRecords)
 		}
 	}
-	for _, in := range e.sources {
-		in.ingest.queue = q
-		s.inputs.Go(func() {
-			pprof.Do(s.inputsUntil, pprof.Labels("input", in.name), func(ctx context.Context) {
-				if err := in.run(ctx); err != nil {
-					s.fail(err)
-				}
-			})
-		})
+	for _, in := range first.sources {
+		in.needed = true
+		e.startInput(s, in, nil)
 	}
 	e.greet()
+	reloader := ended(func() {
+		pprof.Do(s.inputsUntil, pprof.Labels("reload", "configuration"), func(ctx context.Context) { e.serveReloads(ctx, s) })
+	})
 	<-s.inputsUntil.Done()
 	e.stopping.Store(true)
+	e.opt.Notify(Stopping)
 	e.log.Info("stopping")
-	err = errors.Join(s.failure(), e.stop(s, q))
+	err = errors.Join(s.failure(), e.stop(s, q, reloader))
 	e.log.Info("stopped")
 	return err
 }
 
 // serveAdmin starts the admin pages, which answer until the function that it returns is called.
-func (e *engine) serveAdmin(ctx context.Context) (stop func(), err error) {
-	server, err := e.outside.admin(e.cfg.Admin.Listen, e.cfg.Admin.Insecure, e)
+func (e *Engine) serveAdmin(ctx context.Context) (stop func(), err error) {
+	cfg := e.settings.Load()
+	server, err := e.outside.admin(cfg.Admin.Listen, cfg.Admin.Insecure, e)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +283,7 @@ func (e *engine) serveAdmin(ctx context.Context) (stop func(), err error) {
 }
 
 // reportStart logs what the recovery found.
-func (e *engine) reportStart(q *queue.Queue) {
+func (e *Engine) reportStart(q *queue.Queue) {
 	r := q.Recovered()
 	e.log.Info("queue recovered", "segments", r.Segments, "records", r.Records, "bytes", r.Bytes, "next", q.Status().Next,
 		"torn_tail_bytes", r.TornTailBytes, "healed_bytes", r.HealedBytes)
@@ -269,8 +297,13 @@ func (e *engine) reportStart(q *queue.Queue) {
 }
 
 // greet says once that everything runs.
-func (e *engine) greet() {
-	if ok, _ := e.Ready(); ok {
-		e.greeted.Do(func() { e.log.Info("ready", "inputs", len(e.sources), "outputs", len(e.consumers)) })
+func (e *Engine) greet() {
+	if e.queue.Load() == nil || e.absent() != nil || e.stopping.Load() {
+		return
 	}
+	e.greeted.Do(func() {
+		now := e.roster.Load()
+		e.log.Info("ready", "inputs", len(now.sources), "outputs", len(now.consumers))
+		e.opt.Notify(Listening)
+	})
 }

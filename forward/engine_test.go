@@ -71,7 +71,7 @@ func TestStartAndStopOrder(t *testing.T) {
 			source.Status()
 			return noPages{}, nil
 		}
-		e, err := newEngine(r.cfg, r.log.logger(), outside)
+		e, err := newEngine(r.cfg, Options{Log: r.log.logger()}, outside)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func TestStartAndStopOrder(t *testing.T) {
 		r.e = e
 		ctx, cancel := context.WithCancel(t.Context())
 		done := ended(func() {
-			if err := e.run(ctx); err != nil {
+			if err := e.Run(ctx); err != nil {
 				t.Error(err)
 			}
 			note("run returns")
@@ -202,8 +202,7 @@ keep_for = "1h"
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &engine{cfg: cfg}
-	got := e.queueOptions("/data")
+	got := queueOptions(cfg, "/data", nil)
 	got.Holder, got.Log = "", nil
 	want := queue.Options{
 		Dir: "/data", SegmentSize: 1 << 20, MaxSize: 32 << 20, MinFree: -1, WhenFull: queue.DropNewest, Codec: segment.None,
@@ -225,7 +224,7 @@ keep_for = "1h"
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := (&engine{cfg: cfg}).queueOptions("/data")
+		got := queueOptions(cfg, "/data", nil)
 		if got.WhenFull != c.full || got.Sync.Mode != c.sync || got.MinFree != 256<<20 || got.Codec != segment.Snappy {
 			t.Errorf("%s gives %+v", name, got)
 		}
@@ -236,7 +235,7 @@ func TestNewEngineReportsEveryError(t *testing.T) {
 	r := newRig(t)
 	r.addInput("a", func(input.Env) (input.Input, error) { return nil, errors.New("listen is missing") })
 	r.addOutput("b", func(output.Env) (output.Output, error) { return nil, errors.New("url is missing") })
-	_, err := newEngine(r.cfg, r.log.logger(), r.outside())
+	_, err := newEngine(r.cfg, Options{Log: r.log.logger()}, r.outside())
 	if err == nil || !strings.Contains(err.Error(), "listen is missing") || !strings.Contains(err.Error(), "url is missing") {
 		t.Errorf("newEngine = %v", err)
 	}
@@ -273,6 +272,16 @@ func TestCheckHasNoSideEffects(t *testing.T) {
 	}
 }
 
+// run is New and Run.
+func run(t *testing.T, cfg *config.Config) error {
+	t.Helper()
+	e, err := New(cfg, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e.Run(t.Context())
+}
+
 func TestRunRefusesAPortInUse(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -281,14 +290,14 @@ func TestRunRefusesAPortInUse(t *testing.T) {
 	defer taken.Close()
 	cfg, dir := configure(t, "")
 	cfg.Admin.Listen = taken.Addr().String()
-	if err := Run(t.Context(), cfg, nil); err == nil || !strings.Contains(err.Error(), "admin.listen") || !strings.Contains(err.Error(), cfg.Admin.Listen) {
+	if err := run(t, cfg); err == nil || !strings.Contains(err.Error(), "admin.listen") || !strings.Contains(err.Error(), cfg.Admin.Listen) {
 		t.Errorf("Run = %v, want an error that names key and address", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "data")); !errors.Is(err, os.ErrNotExist) {
 		t.Error("the data directory was made before the port was tried")
 	}
 	cfg, _ = configure(t, "[input.app]\ntype = \"tcp\"\nlisten = \""+taken.Addr().String()+"\"\n")
-	if err := Run(t.Context(), cfg, nil); err == nil || !strings.Contains(err.Error(), "input app") || !strings.Contains(err.Error(), taken.Addr().String()) {
+	if err := run(t, cfg); err == nil || !strings.Contains(err.Error(), "input app") || !strings.Contains(err.Error(), taken.Addr().String()) {
 		t.Errorf("Run = %v, want an error that names input and address", err)
 	}
 }
@@ -303,7 +312,7 @@ type = "file"
 path = "DIR/out.log"
 `)
 	var log lines
-	e, err := newEngine(cfg, log.logger(), reality())
+	e, err := newEngine(cfg, Options{Log: log.logger()}, reality())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +328,7 @@ path = "DIR/out.log"
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	run := make(chan error, 1)
-	go func() { run <- e.run(ctx) }()
+	go func() { run <- e.Run(ctx) }()
 	base := "http://" + <-pagesAt
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()

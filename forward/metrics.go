@@ -111,7 +111,7 @@ var (
 )
 
 // Describe is that of prometheus.Collector.
-func (e *engine) Describe(to chan<- *prometheus.Desc) {
+func (e *Engine) Describe(to chan<- *prometheus.Desc) {
 	to <- infoMetric.desc
 	to <- lostDesc
 	for _, m := range engineMetrics {
@@ -129,7 +129,7 @@ func (e *engine) Describe(to chan<- *prometheus.Desc) {
 }
 
 // Collect is that of prometheus.Collector.
-func (e *engine) Collect(to chan<- prometheus.Metric) {
+func (e *Engine) Collect(to chan<- prometheus.Metric) {
 	s := e.status()
 	infoMetric.send(to, &s, s.Version)
 	for _, m := range engineMetrics {

@@ -37,7 +37,8 @@ type rig struct {
 	inputs  map[string]func(input.Env) (input.Input, error)
 	outputs map[string]func(output.Env) (output.Output, error)
 
-	e      *engine
+	opt    Options // Log excepted
+	e      *Engine
 	cancel context.CancelFunc
 	over   <-chan struct{} // closed when run has returned err
 	err    error
@@ -95,13 +96,15 @@ func (noPages) Serve(ctx context.Context) error { <-ctx.Done(); return nil }
 // start runs the engine; it is stopped at the end of the test at the latest.
 func (r *rig) start() {
 	r.t.Helper()
-	e, err := newEngine(r.cfg, r.log.logger(), r.outside())
+	opt := r.opt
+	opt.Log = r.log.logger()
+	e, err := newEngine(r.cfg, opt, r.outside())
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(r.t.Context())
 	r.e, r.cancel = e, cancel
-	r.over = ended(func() { r.err = e.run(ctx) })
+	r.over = ended(func() { r.err = e.Run(ctx) })
 	synctest.Wait()
 }
 

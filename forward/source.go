@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,11 +20,15 @@ var inputWords = troubleWords{
 // source is one input and what keeps it running.
 type source struct {
 	*plugin
+	stay
 	build    func() (input.Input, error)
 	built    input.Input // for the first run
 	ingest   ingest
 	counters input.Counters
 	onReady  func() // called each time the input has become ready
+	needed   bool   // the process is not to start without it
+	first    sync.Once
+	tried    chan struct{} // closed when it has listened, failed or ended for the first time
 
 	listens  atomic.Bool // it is ready and runs, or has no more to give
 	address  atomic.Pointer[string]
@@ -36,16 +41,20 @@ func (s *source) ready(address string) {
 	s.listens.Store(true)
 	s.enter(stateListening)
 	s.trouble.over()
+	s.wasTried()
 	if address != "" {
 		s.log.Info("input listens", "address", address)
 	}
 	s.onReady()
 }
 
-// run keeps the input running until ctx ends or the input has no more to give; both return nil. A first run that fails
-// before the input was ready is returned as an error: the configuration asks for what cannot be had, and a person has
-// to see it. A panic is not, even then.
+func (s *source) wasTried() { s.first.Do(func() { close(s.tried) }) }
+
+// run keeps the input running until ctx ends or the input has no more to give; both return nil. At the start of the
+// process a first run that fails before the input was ready is returned as an error: the configuration asks for what
+// cannot be had, and a person has to see it. A panic is not, even then.
 func (s *source) run(ctx context.Context) error {
+	defer s.wasTried()
 	for ctx.Err() == nil {
 		started := time.Now()
 		err := contain(func() error { return s.once(ctx) })
@@ -61,13 +70,15 @@ func (s *source) run(ctx context.Context) error {
 			return nil
 		}
 		_, panicked := errors.AsType[*panicError](err)
-		if s.restarts.Load() == 0 && s.address.Load() == nil && !panicked {
+		if s.needed && s.restarts.Load() == 0 && s.address.Load() == nil && !panicked {
 			return fmt.Errorf("start input %s: %w", s.name, err)
 		}
 		if time.Since(started) >= healthyAfter {
 			s.delays.Reset()
 		}
-		if !pause(ctx, s.failed(err)) {
+		delay := s.failed(err)
+		s.wasTried()
+		if !pause(ctx, delay) {
 			break
 		}
 		s.enter(stateStarting)

@@ -117,13 +117,16 @@ type OutputStatus struct {
 }
 
 // Status gathers the state. It may be called at any time.
-func (e *engine) Status() any { return e.status() }
+func (e *Engine) Status() any { return e.status() }
 
-func (e *engine) status() Status {
+// Report is the state as a page for a person.
+func (e *Engine) Report() string { return e.status().String() }
+
+func (e *Engine) status() Status {
 	state, reason := e.state()
 	s := Status{
 		Version: version(), PID: os.Getpid(), UptimeSeconds: time.Since(e.started).Seconds(), State: state, Reason: reason,
-		Queue: QueueStatus{Dir: e.cfg.DataDir}, Inputs: []InputStatus{}, Outputs: []OutputStatus{},
+		Queue: QueueStatus{Dir: e.settings.Load().DataDir}, Inputs: []InputStatus{}, Outputs: []OutputStatus{},
 	}
 	s.Healthy, s.Panics = e.Healthy()
 	attached := map[string]queue.OutputStatus{}
@@ -137,10 +140,11 @@ func (e *engine) status() Status {
 			}
 		}
 	}
-	for _, in := range e.sources {
+	now := e.roster.Load()
+	for _, in := range now.sources {
 		s.Inputs = append(s.Inputs, in.status())
 	}
-	for _, c := range e.consumers {
+	for _, c := range now.consumers {
 		s.Outputs = append(s.Outputs, c.status(attached[c.name]))
 	}
 	return s
@@ -207,7 +211,7 @@ func (c *consumer) status(at queue.OutputStatus) OutputStatus {
 }
 
 // state is the state of the engine and, where that is not ready, why.
-func (e *engine) state() (state, reason string) {
+func (e *Engine) state() (state, reason string) {
 	if e.stopping.Load() {
 		return engineStopping, "stopping"
 	}
@@ -215,10 +219,8 @@ func (e *engine) state() (state, reason string) {
 	if q == nil {
 		return engineStarting, "starting: the queue recovers"
 	}
-	for _, in := range e.sources {
-		if !in.listens.Load() {
-			return engineStarting, in.absence()
-		}
+	if absent := e.absent(); absent != nil {
+		return engineStarting, absent.absence()
 	}
 	if now := q.Status(); now.Fault != "" {
 		return engineBlocked, "the disk takes no data: " + now.Fault
@@ -226,6 +228,16 @@ func (e *engine) state() (state, reason string) {
 		return engineBlocked, now.FullWhy
 	}
 	return engineReady, ""
+}
+
+// absent is an input that does not listen; nil: they all do.
+func (e *Engine) absent() *source {
+	for _, in := range e.roster.Load().sources {
+		if !in.listens.Load() {
+			return in
+		}
+	}
+	return nil
 }
 
 // absence says why the input does not listen.
@@ -239,23 +251,23 @@ func (s *source) absence() string {
 }
 
 // Ready says whether every input listens and the queue takes records; if not, the text says why not.
-func (e *engine) Ready() (bool, string) {
+func (e *Engine) Ready() (bool, string) {
 	state, reason := e.state()
 	return state == engineReady, reason
 }
 
 // Healthy says whether no plugin panics over and over; if one does, the text names it.
-func (e *engine) Healthy() (bool, string) {
+func (e *Engine) Healthy() (bool, string) {
 	var sick []string
 	note := func(side string, p *plugin) {
 		if total, is, text := p.panics.state(); is {
 			sick = append(sick, fmt.Sprintf("%s %s panics again and again, %d times so far: %s", side, p.name, total, text))
 		}
 	}
-	for _, in := range e.sources {
+	for _, in := range e.roster.Load().sources {
 		note("input", in.plugin)
 	}
-	for _, c := range e.consumers {
+	for _, c := range e.roster.Load().consumers {
 		note("output", c.plugin)
 	}
 	return len(sick) == 0, strings.Join(sick, "\n")

@@ -50,13 +50,14 @@ func (s *stopper) failure() error {
 // stop ends what run has started, in order: inputs, then outputs, whose requests in flight have what is left of
 // shutdown_timeout, then the queue. An output in back-off, or idle, ends at once. What does not mind its context is
 // left behind after grace; the error names it.
-func (e *engine) stop(s *stopper, q *queue.Queue) error {
-	timeout := time.Duration(e.cfg.ShutdownTimeout)
+func (e *Engine) stop(s *stopper, q *queue.Queue, reloader <-chan struct{}) error {
+	timeout := time.Duration(e.settings.Load().ShutdownTimeout)
 	all, cancelAll := context.WithTimeout(context.Background(), timeout)
 	defer cancelAll()
 	half, cancelHalf := context.WithTimeout(all, timeout/2) // a slow input must not cost the outputs all their time
 	defer cancelHalf()
 
+	await(half, reloader) // it starts nothing from now on
 	inputs := ended(s.inputs.Wait)
 	await(half, inputs)
 	if err := q.Sync(half); err != nil {
@@ -71,7 +72,7 @@ func (e *engine) stop(s *stopper, q *queue.Queue) error {
 }
 
 // leave waits for grace more and then names what still runs.
-func (e *engine) leave(timeout time.Duration, inputs, outputs <-chan struct{}) error {
+func (e *Engine) leave(timeout time.Duration, inputs, outputs <-chan struct{}) error {
 	last, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	if await(last, outputs) && await(last, inputs) {
@@ -81,19 +82,19 @@ func (e *engine) leave(timeout time.Duration, inputs, outputs <-chan struct{}) e
 		strings.Join(e.running(), ", "), timeout+grace)
 }
 
-func (e *engine) closeQueues(q *queue.Queue) error {
+func (e *Engine) closeQueues(q *queue.Queue) error {
 	last, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	var err error
 	if !await(last, ended(func() { err = errors.Join(e.closed(e.dead.close()), e.closed(q.Close())) })) {
-		return fmt.Errorf("stop: queue in %s did not close within %v; nothing is lost: every acknowledged record is on the disk", e.cfg.DataDir, grace)
+		return fmt.Errorf("stop: queue in %s did not close within %v; nothing is lost: every acknowledged record is on the disk", e.settings.Load().DataDir, grace)
 	}
 	return err
 }
 
 // closed passes on the error of closing a queue, unless it only had no room: what could not be stored then was never
 // acknowledged, and its sources, or the main queue, still have it.
-func (e *engine) closed(err error) error {
+func (e *Engine) closed(err error) error {
 	if _, full := errors.AsType[*queue.FullError](err); full || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		e.log.Warn("queue closed without room; nothing that was acknowledged is lost", "error", err)
 		return nil
@@ -102,14 +103,17 @@ func (e *engine) closed(err error) error {
 }
 
 // running names the plugins that have not stopped.
-func (e *engine) running() []string {
+func (e *Engine) running() []string {
 	var names []string
-	for _, in := range e.sources {
+	for _, s := range e.leaving.left() {
+		names = append(names, s.who)
+	}
+	for _, in := range e.roster.Load().sources {
 		if !in.isOver() {
 			names = append(names, "input "+in.name)
 		}
 	}
-	for _, c := range e.consumers {
+	for _, c := range e.roster.Load().consumers {
 		if !c.isOver() {
 			names = append(names, "output "+c.name)
 		}

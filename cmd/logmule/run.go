@@ -48,7 +48,15 @@ Exit status: 0 stopped, 1 failed or stopped at once, 2 usage.`,
 			greet(stderr, cfg)
 		}
 		log := slog.New(slog.NewTextHandler(stderr, nil))
-		return supervise(cmd.Context(), log, func(ctx context.Context) error { return forward.Run(ctx, cfg, log) })
+		opt := forward.Options{Log: log}
+		if cmd.Flags().Changed("config") {
+			opt.Load = func() (*config.Config, error) { return config.Load(*file) }
+		}
+		engine, err := forward.New(cfg, opt)
+		if err != nil {
+			return &failure{code: exitFailed, err: err}
+		}
+		return supervise(cmd.Context(), log, stderr, engine)
 	}
 	return cmd
 }
@@ -74,16 +82,23 @@ Nothing that was stored is lost or altered; these two say so, while it runs too:
 `, cfg.DataDir, cfg.Admin.Listen, os.Getpid())
 }
 
-// supervise calls run until a signal, and then until it has returned or a second signal comes.
-func supervise(ctx context.Context, log *slog.Logger, run func(context.Context) error) error {
-	signals := make(chan os.Signal, 2)
+// daemon is what signals are for.
+type daemon interface {
+	Run(ctx context.Context) error
+	Reload()
+	Report() string
+}
+
+// supervise runs the daemon until a signal, and then until it has returned or a second signal comes.
+func supervise(ctx context.Context, log *slog.Logger, stderr io.Writer, d daemon) error {
+	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
+	go func() { ended <- d.Run(ctx) }()
 	for {
 		select {
 		case err := <-ended:
@@ -94,10 +109,10 @@ func supervise(ctx context.Context, log *slog.Logger, run func(context.Context) 
 		case s := <-signals:
 			switch s {
 			case syscall.SIGHUP:
-				log.Warn("SIGHUP changes nothing: stop and start to apply another configuration; nothing is lost by that")
+				d.Reload()
 				continue
 			case syscall.SIGUSR1:
-				log.Info("SIGUSR1 has no report yet: the admin page / has one")
+				io.WriteString(stderr, d.Report())
 				continue
 			}
 			if ctx.Err() != nil {

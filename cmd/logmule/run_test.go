@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"strconv"
@@ -13,6 +14,21 @@ import (
 
 	"logmule/forward/config"
 )
+
+// fake is a daemon.
+type fake struct {
+	run     func(context.Context) error
+	reloads chan struct{}
+}
+
+func (f *fake) Run(ctx context.Context) error { return f.run(ctx) }
+func (f *fake) Reload()                       { f.reloads <- struct{}{} }
+func (f *fake) Report() string                { return "how it is\n" }
+
+// watch supervises a daemon that runs like this.
+func watch(t *testing.T, run func(context.Context) error) error {
+	return supervise(t.Context(), slog.New(slog.DiscardHandler), io.Discard, &fake{run: run})
+}
 
 // kill sends a signal to this process.
 func kill(t *testing.T, s syscall.Signal) {
@@ -24,7 +40,7 @@ func kill(t *testing.T, s syscall.Signal) {
 
 func TestFirstSignalStops(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		err := supervise(t.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context) error {
+		err := watch(t, func(ctx context.Context) error {
 			kill(t, s)
 			<-ctx.Done()
 			return nil
@@ -38,7 +54,7 @@ func TestFirstSignalStops(t *testing.T) {
 func TestSecondSignalDoesNotWait(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
-	err := supervise(t.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context) error {
+	err := watch(t, func(ctx context.Context) error {
 		kill(t, syscall.SIGTERM)
 		<-ctx.Done()
 		kill(t, syscall.SIGINT)
@@ -51,18 +67,29 @@ func TestSecondSignalDoesNotWait(t *testing.T) {
 	}
 }
 
-func TestOtherSignalsAreIgnored(t *testing.T) {
+// page is a standard error that says when something is written.
+type page chan string
+
+func (p page) Write(text []byte) (int, error) { p <- string(text); return len(text), nil }
+
+func TestOtherSignalsDoNotStop(t *testing.T) {
 	failed := errors.New("failed by itself")
-	err := supervise(t.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context) error {
+	stderr, f := make(page, 1), &fake{reloads: make(chan struct{}, 1)}
+	f.run = func(ctx context.Context) error {
 		kill(t, syscall.SIGHUP)
+		<-f.reloads
 		kill(t, syscall.SIGUSR1)
+		if got := <-stderr; got != "how it is\n" {
+			t.Errorf("the report is %q", got)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		return failed
-	})
-	var f *failure
-	if !errors.As(err, &f) || f.code != exitFailed || f.err != failed {
+	}
+	err := supervise(t.Context(), slog.New(slog.DiscardHandler), stderr, f)
+	var got *failure
+	if !errors.As(err, &got) || got.code != exitFailed || got.err != failed {
 		t.Errorf("error %v, want that of the daemon", err)
 	}
 }

@@ -29,6 +29,8 @@ type Config struct {
 	Inputs   []Section // in the order of the file
 	Outputs  []Section // in the order of the file
 	Warnings []*Error  // what is allowed and probably not meant
+
+	doc *document
 }
 
 // Admin is the section [admin].
@@ -92,6 +94,7 @@ func Parse(name string, text []byte) (*Config, error) {
 	d.doc.lines = keyLines(expanded)
 
 	c := defaults()
+	c.doc = d.doc
 	d.table(table, nil, reflect.ValueOf(c).Elem(), "input", "output")
 	c.Inputs = d.sections(table, "input", InputKinds)
 	c.Outputs = d.sections(table, "output", OutputKinds)

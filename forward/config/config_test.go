@@ -128,7 +128,7 @@ func TestDefaults(t *testing.T) {
 			SegmentSize: 64 << 20, MaxSize: 10 << 30, MinFree: 256 << 20,
 			WhenFull: "block", Sync: Sync{Mode: SyncAlways}, Compression: "snappy",
 		},
-		Warnings: c.Warnings,
+		Warnings: c.Warnings, doc: c.doc,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got %+v, want %+v", c, want)
