@@ -2,7 +2,14 @@
 // the tables. A codec keeps nothing between records.
 package codec
 
-import "logmule/forward/pack"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"logmule/forward/pack"
+)
 
 // Decoder reads a format. It may be used by several goroutines.
 type Decoder interface {
@@ -17,4 +24,44 @@ type Encoder interface {
 	// AppendEncode appends the record, without any framing. An error says that it cannot be written in this format,
 	// ever, and dst is returned as it was.
 	AppendEncode(dst []byte, r *pack.Record) ([]byte, error)
+}
+
+// Plain is the name of no codec at all: the bytes of a record are its payload.
+const Plain = "plain"
+
+// The tables of formats; read-only.
+var (
+	decoders = map[string]Decoder{
+		"syslog": syslogDecoder{},
+	}
+	encoders = map[string]Encoder{
+		"syslog":      syslogEncoder{},
+		"syslog-3164": oldSyslogEncoder{},
+	}
+)
+
+// Decoders lists the values of the key codec of an input, sorted.
+func Decoders() []string { return names(decoders) }
+
+// Encoders lists the values of the key codec of an output, sorted.
+func Encoders() []string { return names(encoders) }
+
+// NewDecoder returns the decoder of that name, nil for "plain". The error begins with the key codec.
+func NewDecoder(name string) (Decoder, error) { return find(decoders, name) }
+
+// NewEncoder returns the encoder of that name, nil for "plain". The error begins with the key codec.
+func NewEncoder(name string) (Encoder, error) { return find(encoders, name) }
+
+func names[T any](table map[string]T) []string {
+	all := append(slices.Collect(maps.Keys(table)), Plain)
+	slices.Sort(all)
+	return all
+}
+
+func find[T any](table map[string]T, name string) (codec T, err error) {
+	codec, ok := table[name]
+	if !ok && name != Plain {
+		return codec, fmt.Errorf("codec = %q is not known; use one of %s", name, strings.Join(names(table), ", "))
+	}
+	return codec, nil
 }
