@@ -34,6 +34,7 @@ var errLost = errors.New("connection lost")
 type consumer struct {
 	*plugin
 	stay
+	keys        *OutputKeys
 	build       func() (output.Output, error)
 	built       output.Output // for the first time it is opened
 	out         output.Output // nil: to be opened
@@ -50,10 +51,19 @@ type consumer struct {
 	records, retries, deadLettered atomic.Uint64
 }
 
+// check judges the keys, once the output is built.
+func (c *consumer) check(inputs []string) error {
+	if _, ok := c.built.(output.Concurrent); !ok && c.keys.InFlight > 1 {
+		return errOrder
+	}
+	return c.keys.check(inputs)
+}
+
 // attach gives the consumer its place in the queue.
 func (c *consumer) attach(q *queue.Queue, dead *deadLetters) {
 	c.queue = q.ID()
-	c.reader = q.Reader(c.name, queue.Oldest)
+	start, _ := c.keys.start() // check has seen it
+	c.reader = q.Reader(c.name, start)
 	c.feed.reader = c.reader
 	c.dead = dead
 }

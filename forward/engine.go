@@ -139,7 +139,7 @@ func (e *Engine) build(cfg *config.Config) (*roster, error) {
 		errs = append(errs, e.addInput(r, s))
 	}
 	for _, s := range cfg.Outputs {
-		errs = append(errs, e.addOutput(r, s))
+		errs = append(errs, e.addOutput(r, s, cfg.InputNames()))
 	}
 	return r, config.Join(errs...)
 }
@@ -158,15 +158,19 @@ func (e *Engine) addInput(r *roster, section config.Section) error {
 	return errors.Join(err, r.claim(section, "input", s.built, &s.stay))
 }
 
-func (e *Engine) addOutput(r *roster, section config.Section) error {
-	c := &consumer{plugin: newPlugin("output", section.Name, section.Type, e.log, outputWords)}
-	c.build = func() (output.Output, error) {
-		out, err := e.outside.output(section.Type, section.Decode, output.Env{Name: section.Name, Log: e.log, Counters: &c.counters})
+func (e *Engine) addOutput(r *roster, section config.Section, inputs []string) error {
+	c := &consumer{plugin: newPlugin("output", section.Name, section.Type, e.log, outputWords), keys: NewOutputKeys()}
+	build := func(keys *OutputKeys) (output.Output, error) {
+		decode := func(into any) error { return section.DecodeAll(into, keys) }
+		out, err := e.outside.output(section.Type, decode, output.Env{Name: section.Name, Log: e.log, Counters: &c.counters})
 		return out, section.Place(err)
 	}
+	c.build = func() (output.Output, error) { return build(NewOutputKeys()) }
 	r.consumers = append(r.consumers, c)
 	var err error
-	c.built, err = c.build()
+	if c.built, err = build(c.keys); err == nil {
+		err = section.Place(c.check(inputs))
+	}
 	return errors.Join(err, r.claim(section, "output", c.built, &c.stay))
 }
 

@@ -114,6 +114,15 @@ func none(value any) bool {
 	return value == nil || ok && len(named) == 0
 }
 
+// InputNames are the names of the inputs, in the order of the file.
+func (c *Config) InputNames() []string {
+	names := make([]string, len(c.Inputs))
+	for i, s := range c.Inputs {
+		names[i] = s.Name
+	}
+	return names
+}
+
 func (c *Config) warn(file, what, hint string) {
 	c.Warnings = append(c.Warnings, &Error{File: file, What: what, Hint: hint})
 }
@@ -164,7 +173,7 @@ func (d *decoder) oneOf(path []string, v string, known ...string) {
 			return
 		}
 	}
-	d.add(path, fmt.Sprintf("%s = %q is not known%s", path[len(path)-1], v, suggest(v, known)), "use "+list(quoted(known), "or"))
+	d.add(path, fmt.Sprintf("%s = %q is not known%s", path[len(path)-1], v, Suggest(v, known)), "use "+list(quoted(known), "or"))
 }
 
 // listen checks the address of the status pages. They need no password, so beyond loopback that must be meant.

@@ -60,8 +60,17 @@ func fields(v reflect.Value, all map[string]reflect.Value, names []string) []str
 
 // table decodes a table into a struct. Keys in others are left to the caller.
 func (d *decoder) table(table map[string]any, path []string, v reflect.Value, others ...string) {
+	d.tables(table, path, []reflect.Value{v}, others...)
+}
+
+// tables decodes a table into several structs, each of which has keys of its own.
+func (d *decoder) tables(table map[string]any, path []string, structs []reflect.Value, others ...string) {
 	known := make(map[string]reflect.Value)
-	names := append(fields(v, known, nil), others...)
+	var names []string
+	for _, v := range structs {
+		names = fields(v, known, names)
+	}
+	names = append(names, others...)
 	for _, key := range sortedKeys(table) {
 		at := append(path[:len(path):len(path)], key)
 		if place, ok := known[key]; ok {
@@ -97,7 +106,7 @@ func (d *decoder) unknown(value any, path []string, names []string) {
 		kind = fmt.Sprintf("unknown section [%s]", strings.Join(path, "."))
 		where = ""
 	}
-	d.add(path, kind+where+suggest(key, names), hint)
+	d.add(path, kind+where+Suggest(key, names), hint)
 }
 
 // value sets v, and tells whether it could.

@@ -64,9 +64,9 @@ func lineOf(err error) int {
 	return 0
 }
 
-// suggest returns the known word that is closest to a misspelt one as " (did you mean "listen"?)", empty where none is
+// Suggest returns the known word that is closest to a misspelt one as " (did you mean "listen"?)", empty where none is
 // close.
-func suggest(word string, known []string) string {
+func Suggest(word string, known []string) string {
 	best, least := "", max(1, len(word)/3)+1
 	for _, k := range known {
 		if d := distance(strings.ToLower(word), k); d < least {

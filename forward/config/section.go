@@ -78,7 +78,7 @@ func (d *decoder) sectionHead(s *Section, kinds []string) {
 	case !ok:
 		d.wrong(value, at, "must be "+types)
 	case !slices.Contains(kinds, kind):
-		d.add(at, fmt.Sprintf("type = %q is not known%s", kind, suggest(kind, kinds)), "use "+types)
+		d.add(at, fmt.Sprintf("type = %q is not known%s", kind, Suggest(kind, kinds)), "use "+types)
 	}
 	s.Type = kind
 }
@@ -87,16 +87,24 @@ func (d *decoder) sectionHead(s *Section, kinds []string) {
 // the toml tags of its fields, those of embedded structs included. Fields are strings, bools, whole numbers, Bytes,
 // Duration, time.Duration, anything else that is an encoding.TextUnmarshaler, structs, and slices and maps of these.
 // A key without a field and a value of another type are errors: all of them, joined, each an *Error with its line.
-func (s Section) Decode(into any) error {
-	v := reflect.ValueOf(into)
-	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
-		return fmt.Errorf("decode section %s: %T is not a pointer to a struct", s.Name, into)
+func (s Section) Decode(into any) error { return s.DecodeAll(into) }
+
+// DecodeAll is Decode for keys that stand in several structs: a key that none of them has is unknown. No two of them
+// may have the same one.
+func (s Section) DecodeAll(into ...any) error {
+	all := make([]reflect.Value, len(into))
+	for i := range into {
+		v := reflect.ValueOf(into[i])
+		if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+			return fmt.Errorf("decode section %s: %T is not a pointer to a struct", s.Name, into[i])
+		}
+		all[i] = v.Elem()
 	}
 	if s.doc == nil {
 		s.doc = new(document)
 	}
 	d := decoder{doc: s.doc}
-	d.table(s.table, s.path, v.Elem(), "type")
+	d.tables(s.table, s.path, all, "type")
 	return Join(d.errs...)
 }
 

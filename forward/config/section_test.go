@@ -109,6 +109,26 @@ func TestDecodeErrors(t *testing.T) {
 	}
 }
 
+func TestDecodeAll(t *testing.T) {
+	var one struct {
+		A string `toml:"a"`
+	}
+	var two struct {
+		Beta int `toml:"beta"`
+	}
+	s := section(t, "a = 'x'\nbeta = 2")
+	if err := s.DecodeAll(&one, &two); err != nil || one.A != "x" || two.Beta != 2 {
+		t.Errorf("got %+v and %+v, %v", one, two, err)
+	}
+	const want = `f:3: unknown key "bata" in [input.app] (did you mean "beta"?); the keys are a, beta and type`
+	if err := section(t, "bata = 3").DecodeAll(&one, &two); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if err := s.DecodeAll(&one, two); err == nil || !strings.Contains(err.Error(), "is not a pointer to a struct") {
+		t.Errorf("into a struct by itself: error %v", err)
+	}
+}
+
 func TestDecodeIntoTheWrongThing(t *testing.T) {
 	s := section(t, "x = 1\ny = 2")
 	for _, into := range []any{nil, 5, options{}, new(int)} {
@@ -175,7 +195,7 @@ func TestSuggest(t *testing.T) {
 		"listne": "listen", "LISTEN": "listen", "lisen": "listen", "maxrecord": "max_record", "max-record": "max_record",
 		"tpye": "type", "t": "", "zzzzzz": "", "": "", "listener": "listen",
 	} {
-		got := suggest(word, known)
+		got := Suggest(word, known)
 		if want != "" {
 			want = fmt.Sprintf(" (did you mean %q?)", want)
 		}

@@ -130,7 +130,7 @@ func (s *Sync) UnmarshalText(text []byte) error {
 	}
 	var every Duration
 	if err := every.UnmarshalText(text); err != nil {
-		return &Error{What: "is not a sync policy" + suggest(string(text), []string{"always", "never"}), Hint: hint}
+		return &Error{What: "is not a sync policy" + Suggest(string(text), []string{"always", "never"}), Hint: hint}
 	}
 	if every < Duration(time.Millisecond) || every > Duration(time.Minute) {
 		return &Error{What: "is out of range", Hint: hint}

@@ -79,6 +79,9 @@ func newHTTP(decode func(into any) error, env Env) (Output, error) {
 // MaxBatch returns max_batch, in bytes.
 func (h *httpOutput) MaxBatch() int { return h.maxBatch }
 
+// Concurrent says that batches may be posted at once: each request stands for itself.
+func (h *httpOutput) Concurrent() {}
+
 // Close closes the idle connection.
 func (h *httpOutput) Close() error {
 	h.transport.CloseIdleConnections()

@@ -64,6 +64,13 @@ type BatchLimit interface {
 	MaxBatch() int
 }
 
+// Concurrent is an output of which the engine may build several, each with a connection of its own, to send different
+// batches at once: neither the order of batches nor anything else binds them together. It is neither Stateful nor
+// Breakable.
+type Concurrent interface {
+	Concurrent()
+}
+
 // RetryError is an error of Send for which the destination named the time of the next attempt.
 type RetryError struct {
 	After time.Duration // from now; always above 0
