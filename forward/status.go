@@ -96,6 +96,10 @@ type InputStatus struct {
 	Truncated        uint64 `json:"truncated_records"`
 	TooLarge         uint64 `json:"too_large_records"`
 	Unfinished       uint64 `json:"unfinished_records"`
+	BadFrames        uint64 `json:"bad_frames"`
+	DecodeErrors     uint64 `json:"decode_errors"`
+	Dropped          uint64 `json:"dropped_datagrams"`
+	Rebinds          uint64 `json:"rebinds"`
 	Restarts         uint64 `json:"restarts"`
 }
 
@@ -186,6 +190,7 @@ func (s *source) status() InputStatus {
 	c := &s.counters
 	st := InputStatus{
 		PluginStatus: s.plugin.status(), Connections: c.Connections.Load(), Refused: c.Refused.Load(), Broken: c.Broken.Load(),
+		BadFrames: c.BadFrames.Load(), DecodeErrors: c.DecodeErrors.Load(), Dropped: c.Dropped.Load(), Rebinds: c.Rebinds.Load(),
 		RejectedRequests: c.RejectedRequests.Load(), Truncated: c.Truncated.Load(), TooLarge: c.TooLarge.Load(), Unfinished: c.Unfinished.Load(), Restarts: s.restarts.Load(),
 	}
 	st.Records, st.Bytes = s.ingest.records.Load(), s.ingest.bytes.Load()

@@ -66,6 +66,10 @@ type Counters struct {
 	Unfinished       atomic.Uint64 // partial records left behind at a broken connection or at shutdown
 	Truncated        atomic.Uint64 // records of which only the head was kept
 	TooLarge         atomic.Uint64 // records refused because the queue can never hold them at once, and lost
+	BadFrames        atomic.Uint64 // stretches of bytes, thrown away, where the framing allows no record
+	DecodeErrors     atomic.Uint64 // records that the codec could not read, kept as they were
+	Dropped          atomic.Uint64 // datagrams that the kernel dropped because they were not read in time
+	Rebinds          atomic.Uint64 // times that the file of a unix socket had gone, and was made again
 	RejectedRequests atomic.Uint64 // http requests answered with anything but 200
 	Panics           atomic.Uint64 // connections and requests ended by a panic
 }

@@ -10,33 +10,43 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"logmule/forward/codec"
 	"logmule/forward/config"
 )
 
 // stdin takes newline-delimited records from the standard input until its end.
 type stdin struct {
-	env  Env
-	file *os.File
-	max  int
+	env   Env
+	file  *os.File
+	max   int
+	codec string
 
 	cuts sparing
 }
 
 func newStdin(decode func(into any) error, env Env) (Input, error) {
 	keys := struct {
-		MaxRecord config.Bytes `toml:"max_record"`
-	}{MaxRecord: defaultMaxRecord}
+		MaxRecord config.Bytes `toml:"max_record" doc:"longest record in bytes; of a longer one the head is kept, marked with the field truncated"`
+		codecKeys
+	}{MaxRecord: defaultMaxRecord, codecKeys: codecKeys{codec.Plain}}
 	if err := decode(&keys); err != nil {
 		return nil, err
 	}
 	if err := checkMaxRecord(keys.MaxRecord); err != nil {
 		return nil, err
 	}
-	return &stdin{env: env, file: os.Stdin, max: int(keys.MaxRecord)}, nil
+	if err := keys.check(); err != nil {
+		return nil, err
+	}
+	return &stdin{env: env, file: os.Stdin, max: int(keys.MaxRecord), codec: keys.Codec}, nil
 }
 
 // Run reads until the end of the file, waits until all of it is durable and returns nil, or until ctx ends.
 func (s *stdin) Run(ctx context.Context, emit Emit) error {
+	emit, err := s.env.decoding(s.codec, emit)
+	if err != nil {
+		return err
+	}
 	stream, err := newPolled(ctx, s.file)
 	if err != nil {
 		return fmt.Errorf("read standard input for input %s: %w", s.env.Name, err)

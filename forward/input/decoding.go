@@ -1,0 +1,109 @@
+package input
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strconv"
+	"time"
+
+	"logmule/forward/codec"
+	"logmule/forward/pack"
+)
+
+// codecKeys are the keys of an input whose records can be taken apart.
+type codecKeys struct {
+	Codec string `toml:"codec" doc:"what a record is: \"plain\": its bytes are the payload; \"syslog\": RFC 5424 or RFC 3164, taken apart into attributes"`
+}
+
+func (k codecKeys) check() error {
+	_, err := codec.NewDecoder(k.Codec)
+	return err
+}
+
+// maxReason is the longest reason, in bytes, that a record gets which could not be decoded.
+const maxReason = 500
+
+// decoding returns an Emit that takes the records apart with the named codec before emit gets them: emit itself where
+// they are taken as they are. One pack stays one pack of as many records. A record that the codec cannot read stays as
+// it is and gets a field decode_error. The error begins with the key codec.
+func (e *Env) decoding(name string, emit Emit) (Emit, error) {
+	decoder, err := codec.NewDecoder(name)
+	if err != nil {
+		return nil, err
+	}
+	if decoder == nil {
+		return emit, nil
+	}
+	d := &decodings{env: e, name: name, decoder: decoder, emit: emit, slots: make(chan struct{}, runtime.GOMAXPROCS(0)+1)}
+	return d.take, nil
+}
+
+// decodings are all those of one input.
+type decodings struct {
+	env     *Env
+	name    string
+	decoder codec.Decoder
+	emit    Emit
+	slots   chan struct{} // bounds how many packs exist twice at a time, however many connections there are
+	failed  sparing
+}
+
+func (d *decodings) take(ctx context.Context, p *pack.Pack) (Receipt, error) {
+	select {
+	case d.slots <- struct{}{}:
+	case <-ctx.Done():
+		return Receipt{}, ctx.Err()
+	}
+	defer func() { <-d.slots }()
+	decoded := pack.Get()
+	defer decoded.Release()
+	body := decoded.Body[:0]
+	*decoded = *p
+	decoded.Form, decoded.Body = pack.Records, body
+	if err := d.decode(decoded, p); err != nil {
+		return Receipt{}, err
+	}
+	return d.emit(ctx, decoded)
+}
+
+// decode fills the body of decoded with the records of p. Attributes that p shares stay shared, the fields among them
+// out of the decoder's sight: it only adds.
+func (d *decodings) decode(decoded, p *pack.Pack) error {
+	shared := p.Shared
+	shared.Fields = nil
+	var encoded, own []byte
+	if p.Form == pack.Records {
+		encoded = shared.Append(nil)
+	}
+	var r pack.Record
+	return pack.Each(p.Form, p.Body, func(record []byte) error {
+		fields := r.Fields[:0]
+		r = pack.Record{Attributes: shared, Payload: record}
+		r.Fields = fields
+		if p.Form == pack.Records {
+			if err := r.Decode(encoded, record, pack.Records); err != nil {
+				return err
+			}
+		}
+		if err := d.decoder.Decode(&r); err != nil {
+			reason := err.Error()
+			r.Fields = append(r.Fields, pack.Field{Name: "decode_error", Value: reason[:min(len(reason), maxReason)]})
+			d.report(p, r.Payload, reason)
+		}
+		own = r.AppendBeside(own[:0], &shared)
+		decoded.Body = pack.AppendOwn(decoded.Body, own)
+		return nil
+	})
+}
+
+func (d *decodings) report(p *pack.Pack, payload []byte, reason string) {
+	d.env.Counters.DecodeErrors.Add(1)
+	if d.failed.allow(time.Now()) {
+		d.env.Log.Warn(fmt.Sprintf("record is not %s, kept as it is", d.name), "input", d.env.Name, "from", p.Shared.Logger, "why", reason,
+			"sample", sample(payload))
+	}
+}
+
+// sample is the beginning of some bytes, for the log.
+func sample(b []byte) string { return strconv.QuoteToASCII(string(b[:min(100, len(b))])) }
