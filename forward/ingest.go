@@ -63,8 +63,8 @@ func (g *ingest) emit(ctx context.Context, p *pack.Pack) (input.Receipt, error) 
 	return input.Receipt{Sequence: last, Log: g.queue}, nil
 }
 
-// fill makes the runs of a pack: one, or for a body larger than a frame as many as it takes. The source position goes
-// with the last one, so that it never becomes durable before all records that it covers.
+// fill makes the runs of a pack: one, or for a body larger than a frame as many as it takes. Each says where it is from;
+// the source position goes with the last one, so that it never becomes durable before all records that it covers.
 func (s *scratch) fill(p *pack.Pack) error {
 	form := p.Form
 	if form == 0 {
@@ -88,13 +88,12 @@ func (s *scratch) fill(p *pack.Pack) error {
 	if left > 0 {
 		s.add(form, rest, left)
 	}
-	last := &s.runs[len(s.runs)-1]
-	last.Key, last.Position = s.key, p.Position
+	s.runs[len(s.runs)-1].Position = p.Position
 	return nil
 }
 
 func (s *scratch) add(form pack.Form, body []byte, count int) {
 	s.runs = append(s.runs, segment.Run{
-		Form: segment.Form(form), Count: uint32(count), Raw: uint32(len(body)), Attributes: s.attributes, Body: body,
+		Form: segment.Form(form), Count: uint32(count), Raw: uint32(len(body)), Key: s.key, Attributes: s.attributes, Body: body,
 	})
 }

@@ -112,7 +112,7 @@ func TestEmitSplitsAtRecords(t *testing.T) {
 				if int(r.Raw) != len(r.Body) {
 					t.Errorf("run %d says %d bytes and has %d", i, r.Raw, len(r.Body))
 				}
-				if last := i == len(q.runs)-1; (len(r.Position) > 0) != last || (len(r.Key) > 0) != last {
+				if last := i == len(q.runs)-1; (len(r.Position) > 0) != last || string(r.Key) != "in/app" {
 					t.Errorf("run %d of %d has position %q of %q", i, len(q.runs), r.Position, r.Key)
 				}
 				if !bytes.Equal(r.Attributes, q.runs[0].Attributes) || len(r.Attributes) == 0 {

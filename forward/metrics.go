@@ -32,6 +32,7 @@ func flag(b bool) float64 {
 var (
 	byVersion = []string{"version"}
 	byReason  = []string{"reason"}
+	byResult  = []string{"result"}
 	byInput   = []string{"input"}
 	byOutput  = []string{"output"}
 )
@@ -43,6 +44,13 @@ var (
 	engineMetrics = []metric[Status]{
 		gauge("ready", "1 while every input listens and the queue takes records, as /readyz.", nil, func(s *Status) float64 { return flag(s.State == engineReady) }),
 		gauge("healthy", "1 while no plugin panics over and over, as /healthz.", nil, func(s *Status) float64 { return flag(s.Healthy) }),
+		gauge("configuration_loaded_seconds", "When the configuration in force was read, in seconds since 1970.", nil, func(s *Status) float64 { return float64(s.Config.LoadedAt.UnixMilli()) / 1000 }),
+	}
+
+	reloadsDesc    = prometheus.NewDesc("logmule_reloads_total", "Reloads of the configuration, by result: ok or failed. A failed one changed nothing.", byResult, nil)
+	reloadsMetrics = map[string]func(*Status) float64{
+		"ok":     func(s *Status) float64 { return float64(s.Config.Reloads) },
+		"failed": func(s *Status) float64 { return float64(s.Config.FailedReloads) },
 	}
 
 	queueMetrics = []metric[QueueStatus]{
@@ -117,6 +125,7 @@ var (
 // Describe is that of prometheus.Collector.
 func (e *Engine) Describe(to chan<- *prometheus.Desc) {
 	to <- infoMetric.desc
+	to <- reloadsDesc
 	to <- lostDesc
 	for _, m := range engineMetrics {
 		to <- m.desc
@@ -138,6 +147,9 @@ func (e *Engine) Collect(to chan<- prometheus.Metric) {
 	infoMetric.send(to, &s, s.Version)
 	for _, m := range engineMetrics {
 		m.send(to, &s)
+	}
+	for result, value := range reloadsMetrics {
+		to <- prometheus.MustNewConstMetric(reloadsDesc, prometheus.CounterValue, value(&s), result)
 	}
 	for _, m := range queueMetrics {
 		m.send(to, &s.Queue)

@@ -19,9 +19,11 @@ type Status struct {
 	Reason        string         `json:"reason,omitempty"` // why it is not ready
 	Healthy       bool           `json:"healthy"`
 	Panics        string         `json:"panics,omitempty"` // why it is not healthy
+	Config        ConfigStatus   `json:"configuration"`
 	Queue         QueueStatus    `json:"queue"`
 	Inputs        []InputStatus  `json:"inputs"`
 	Outputs       []OutputStatus `json:"outputs"`
+	Leaving       []string       `json:"leaving,omitempty"` // inputs and outputs that a reload has ended and that have not stopped yet
 }
 
 // States of the engine.
@@ -31,6 +33,15 @@ const (
 	engineBlocked  = "blocked" // the queue takes nothing
 	engineStopping = "stopping"
 )
+
+// ConfigStatus says which configuration is in force.
+type ConfigStatus struct {
+	File          string    `json:"file"` // or "quick start"
+	LoadedAt      time.Time `json:"loaded_at"`
+	Reloads       uint64    `json:"reloads"`
+	FailedReloads uint64    `json:"failed_reloads"`
+	Error         string    `json:"error,omitempty"` // why the last reload failed
+}
 
 // QueueStatus is the state of the queue. It is empty but for Dir until the queue has recovered.
 type QueueStatus struct {
@@ -133,6 +144,11 @@ func (e *Engine) status() Status {
 		Queue: QueueStatus{Dir: e.settings.Load().DataDir}, Inputs: []InputStatus{}, Outputs: []OutputStatus{},
 	}
 	s.Healthy, s.Panics = e.Healthy()
+	s.Config = ConfigStatus{File: e.settings.Load().File(), Reloads: e.reloads.ok.Load(), FailedReloads: e.reloads.failed.Load()}
+	s.Config.LoadedAt, s.Config.Error = e.reloads.state()
+	for _, l := range e.leaving.left() {
+		s.Leaving = append(s.Leaving, l.who)
+	}
 	attached := map[string]queue.OutputStatus{}
 	if q := e.queue.Load(); q != nil {
 		now := q.Status()

@@ -53,6 +53,14 @@ func putBack(v, old reflect.Value, path []string, name func(path []string)) {
 	}
 }
 
+// File is the name of the file that c was read from.
+func (c *Config) File() string {
+	if c.doc == nil {
+		return ""
+	}
+	return c.doc.name
+}
+
 // about is an error at a key.
 func (c *Config) about(path []string, what, hint string) *Error {
 	e := &Error{What: what, Hint: hint}
