@@ -40,9 +40,10 @@ type Batch struct {
 	finished int      // bits set in it
 	rejected []Rejection
 
-	scratch []byte      // decoded lines
+	scratch []byte      // decoded lines or framed records
 	inner   []span      // see AppendLines
-	record  pack.Record // decodes for AppendLines
+	encoded []byte      // the record that is being framed
+	record  pack.Record // decodes for AppendLines and appendFramed
 	seen    place
 }
 
@@ -73,13 +74,16 @@ func (b *Batch) Add(run Run) {
 func (b *Batch) Reset() {
 	clear(b.runs)
 	clear(b.rejected)
-	scratch := b.scratch[:0]
+	scratch, encoded := b.scratch[:0], b.encoded[:0]
 	if cap(scratch) > keepScratch {
 		scratch = nil
 	}
+	if cap(encoded) > keepScratch {
+		encoded = nil
+	}
 	*b = Batch{
 		runs: b.runs[:0], starts: b.starts[:0], settled: b.settled[:0], rejected: b.rejected[:0], inner: b.inner[:0],
-		scratch: scratch,
+		scratch: scratch, encoded: encoded,
 		record:  pack.Record{Attributes: pack.Attributes{Fields: b.record.Fields[:0]}},
 	}
 }
@@ -241,13 +245,19 @@ func (b *Batch) appendBody(dst net.Buffers, n, lo, hi int) net.Buffers {
 // decode appends the lines of the pending records [lo, hi) of records run n to the scratch bytes. shift is what has to be
 // added to an offset in them for an offset in the result of AppendLines.
 func (b *Batch) decode(n, lo, hi, shift int) {
+	b.each(n, lo, hi, func(i int, own []byte) { b.decodeLine(i, own, shift) })
+}
+
+// each calls fn for every pending record of [lo, hi), which are in run n, with its bytes as pack.Each gives them. Records
+// that cannot be found are rejected.
+func (b *Batch) each(n, lo, hi int, fn func(i int, own []byte)) {
 	run, i := &b.runs[n], b.starts[n]
 	err := pack.Each(run.Form, run.Body, func(own []byte) error {
 		if i >= hi {
 			return errStop
 		}
 		if i >= lo && b.IsPending(i) {
-			b.decodeLine(i, own, shift)
+			fn(i, own)
 		}
 		i++
 		return nil

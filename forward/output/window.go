@@ -17,7 +17,7 @@ type window struct {
 	limit int // bytes; 0: keep nothing
 	buf   []byte
 	start int    // buf[start:] is the window
-	inner []span // records in buf with LF inside, sorted
+	inner []span // records in buf that no LF ends, or with LF inside, sorted
 }
 
 // bytes returns the window, valid until the next add.
@@ -82,10 +82,14 @@ func boundary(b []byte, most int, inner []span, base int) int {
 	if most <= 0 {
 		return 0
 	}
-	k := bytes.LastIndexByte(b[:min(most, len(b))], '\n') + 1
-	i := sort.Search(len(inner), func(i int) bool { return inner[i].to-base > k })
-	if i < len(inner) && inner[i].from-base < k {
-		return inner[i].from - base
+	most = min(most, len(b))
+	i := sort.Search(len(inner), func(i int) bool { return inner[i].to-base > most })
+	if i < len(inner) && inner[i].from-base <= most {
+		return max(0, inner[i].from-base)
 	}
-	return k
+	last := 0
+	if i > 0 {
+		last = max(0, inner[i-1].to-base)
+	}
+	return max(last, bytes.LastIndexByte(b[last:most], '\n')+1+last)
 }
