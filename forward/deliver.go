@@ -14,7 +14,11 @@ import (
 func (c *consumer) deliver(stop, hard context.Context) {
 	if c.batch.Len() > 0 {
 		epoch := c.feed.runs[0].epoch
-		c.batch.ID = fmt.Sprintf("%s-%d.%016x-%d-%d", c.queue, epoch.Starts, epoch.Random, c.batch.First, c.batch.Last)
+		c.batch.ID = fmt.Sprintf("%s-%d.%016x", c.queue, epoch.Starts, epoch.Random)
+		if stream := c.reader.Stream(); stream > 0 { // after a rewind nothing is a repeat of what was sent before it
+			c.batch.ID += fmt.Sprintf("-s%d", stream)
+		}
+		c.batch.ID += fmt.Sprintf("-%d-%d", c.batch.First, c.batch.Last)
 		c.reader.Plan(c.batch.Last)
 	}
 	c.left, c.buried = c.batch.Len(), 0

@@ -163,6 +163,9 @@ func (q *Queue) isShort() bool {
 // trim deletes segments whose every record is done for every output, durably, and whose positions a newer one has. It
 // returns when to look again because of KeepFor, or 0.
 func (q *Queue) trim() (again time.Duration) {
+	if q.opt.offline {
+		return 0
+	}
 	low, positioned := q.lowestDurable(), q.positioned.Load()
 	freed := false
 	for _, f := range q.files.snapshot() {

@@ -59,6 +59,8 @@ type Options struct {
 	Holder      string        // names this process in the lock file
 	Log         *slog.Logger  // nil: silent
 
+	offline bool // for a command: nothing is deleted, no reserve is made
+
 	// OpenStore opens the checkpoint store; nil: checkpoint.Open on the operating system's file system.
 	OpenStore func(path string) (checkpoint.Store, []checkpoint.Problem, error)
 }

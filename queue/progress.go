@@ -130,6 +130,17 @@ func (p *progress) rewind() uint64 {
 	return p.floor
 }
 
+// jump moves the floor, back or forth, in a stream of its own, whose number it returns.
+func (p *progress) jump(floor uint64) uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stream++
+	p.version++
+	p.floor, p.done, p.planned, p.frames = floor, nil, 0, nil
+	p.durable = min(p.durable, floor)
+	return p.stream
+}
+
 // stored books that a version is durable in the checkpoint store.
 func (p *progress) stored(version, floor uint64) {
 	p.mu.Lock()

@@ -172,6 +172,13 @@ func (r *Reader) took(f *segment.Frame, in *file) {
 // sequence it names a record for ever. Zero where the segment's header is destroyed.
 func (r *Reader) Epoch() segment.Epoch { return r.epoch }
 
+// Stream is the number of the stream that the output reads; each rewind by an operator begins another one.
+func (r *Reader) Stream() uint32 {
+	r.progress.mu.Lock()
+	defer r.progress.mu.Unlock()
+	return r.stream
+}
+
 // lose skips sequences that will never come.
 func (r *Reader) lose(gone checkpoint.Range) {
 	r.progress.mu.Lock()

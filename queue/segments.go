@@ -136,6 +136,19 @@ func (s *files) bytes() int64 {
 	return n
 }
 
+// records is how many of the sequences from first to last the segments hold.
+func (s *files) records(first, last uint64) (n uint64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, f := range s.list {
+		from, to := max(first, f.name.First), min(last, f.last.Load())
+		if from <= to {
+			n += to - from + 1
+		}
+	}
+	return n
+}
+
 // bytesAfter is an estimate of the stored bytes from sequence on: whole segments, and the share of the one it lies in.
 func (s *files) bytesAfter(sequence uint64) int64 {
 	s.mu.RLock()

@@ -68,7 +68,7 @@ type checker struct {
 
 // prepare reads everything but the segments, and of those the headers.
 func (c *checker) prepare() error {
-	if err := isDataDir(c.fsys, c.dir); err != nil {
+	if err := IsDataDir(c.fsys, c.dir); err != nil {
 		return err
 	}
 	id, _, lost, err := readIdentity(c.fsys, c.dir)
@@ -371,8 +371,8 @@ func (c *checker) unsealed() {
 	}
 }
 
-// isDataDir is an error where dir has nothing of a queue in it.
-func isDataDir(fsys vfs.FS, dir string) error {
+// IsDataDir is an error where dir has nothing of a queue in it.
+func IsDataDir(fsys vfs.FS, dir string) error {
 	infos, err := fsys.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("read data directory: %w", err)

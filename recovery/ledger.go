@@ -41,6 +41,10 @@ const (
 	AcknowledgedUnknown = "unknown"
 )
 
+// CauseRewind is the cause of records that an operator has made an output skip. They are still in the queue, so that they
+// can be lost for others, or after another rewind for the same output.
+const CauseRewind = "rewind"
+
 // Ledger is the open loss ledger of a data directory: appended to, synced, never changed. Lines that a crash tore are
 // passed over. Its methods may be called from several goroutines.
 type Ledger struct {
@@ -112,7 +116,9 @@ func (l *Ledger) load(f vfs.File) error {
 func (s *ledgerSums) book(loss Loss) {
 	s.lines++
 	s.records += loss.Count
-	s.told = s.told.Add(loss.First, loss.Last)
+	if loss.Cause != CauseRewind {
+		s.told = s.told.Add(loss.First, loss.Last)
+	}
 	if len(loss.Outputs) == 0 {
 		s.lost = s.lost.Add(loss.First, loss.Last)
 	}

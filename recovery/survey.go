@@ -76,7 +76,7 @@ type surveyor struct {
 }
 
 func (s *surveyor) take(dir string) error {
-	if err := isDataDir(s.fsys, dir); err != nil {
+	if err := IsDataDir(s.fsys, dir); err != nil {
 		return err
 	}
 	id, starts, lost, err := readIdentity(s.fsys, dir)

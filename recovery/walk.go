@@ -34,7 +34,7 @@ const followEvery = 200 * time.Millisecond
 // walk and is returned as it is. Without Follow the walk ends at the end of the log; with it, the end of ctx is no error.
 func Walk(ctx context.Context, fsys vfs.FS, dir string, opt WalkOptions, fn func(*segment.Frame) error) error {
 	w := newWalker(ctx, fsys, opt, fn)
-	if err := isDataDir(fsys, dir); err != nil {
+	if err := IsDataDir(fsys, dir); err != nil {
 		return err
 	}
 	return w.follow(func() error {

@@ -46,7 +46,7 @@ is killed or unplugged.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(runCommand(), checkCommand(), fsckCommand(), statCommand(), catCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), fsckCommand(), statCommand(), catCommand(), rewindCommand(), versionCommand())
 	return root
 }
 
@@ -74,7 +74,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 // The exit statuses. fsck has those of fsck(8).
 const (
 	exitOK          = 0
-	exitFailed      = 1   // run, check, stat, cat: it could not be done
+	exitFailed      = 1   // all but fsck: it could not be done
 	exitUsage       = 2   // all but fsck: the command line is wrong
 	exitDamaged     = 4   // fsck: errors are left uncorrected
 	exitOperational = 8   // fsck: it could not be checked
