@@ -96,6 +96,8 @@ var (
 		counter("input_dropped_datagrams_total", "Datagrams that the kernel dropped because they were not read in time.", byInput, func(in *InputStatus) float64 { return float64(in.Dropped) }),
 		counter("input_rebinds_total", "Times that the file of a unix socket had gone, and was made again.", byInput, func(in *InputStatus) float64 { return float64(in.Rebinds) }),
 		counter("input_rejected_requests_total", "Requests answered with anything but 200.", byInput, func(in *InputStatus) float64 { return float64(in.RejectedRequests) }),
+		counter("input_unauthorized_requests_total", "Those of them without the right credentials.", byInput, func(in *InputStatus) float64 { return float64(in.Unauthorized) }),
+		counter("input_repeated_requests_total", "Requests answered with 200 that another one with their Idempotency-Key had stored.", byInput, func(in *InputStatus) float64 { return float64(in.RepeatedRequests) }),
 		counter("input_too_large_records_total", "Records refused, and lost, because max_size is too small for them.", byInput, func(in *InputStatus) float64 { return float64(in.TooLarge) }),
 		counter("input_truncated_records_total", "Records over max_record of which the head was kept.", byInput, func(in *InputStatus) float64 { return float64(in.Truncated) }),
 		counter("input_unfinished_records_total", "Partial records left behind by broken connections or at the stop.", byInput, func(in *InputStatus) float64 { return float64(in.Unfinished) }),

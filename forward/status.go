@@ -104,6 +104,8 @@ type InputStatus struct {
 	Refused          uint64 `json:"refused_connections"`
 	Broken           uint64 `json:"broken_connections"`
 	RejectedRequests uint64 `json:"rejected_requests"`
+	Unauthorized     uint64 `json:"unauthorized_requests"`
+	RepeatedRequests uint64 `json:"repeated_requests"`
 	Truncated        uint64 `json:"truncated_records"`
 	TooLarge         uint64 `json:"too_large_records"`
 	Unfinished       uint64 `json:"unfinished_records"`
@@ -207,7 +209,8 @@ func (s *source) status() InputStatus {
 	st := InputStatus{
 		PluginStatus: s.plugin.status(), Connections: c.Connections.Load(), Refused: c.Refused.Load(), Broken: c.Broken.Load(),
 		BadFrames: c.BadFrames.Load(), DecodeErrors: c.DecodeErrors.Load(), Dropped: c.Dropped.Load(), Rebinds: c.Rebinds.Load(),
-		RejectedRequests: c.RejectedRequests.Load(), Truncated: c.Truncated.Load(), TooLarge: c.TooLarge.Load(), Unfinished: c.Unfinished.Load(), Restarts: s.restarts.Load(),
+		RejectedRequests: c.RejectedRequests.Load(), Unauthorized: c.Unauthorized.Load(), RepeatedRequests: c.RepeatedRequests.Load(),
+		Truncated: c.Truncated.Load(), TooLarge: c.TooLarge.Load(), Unfinished: c.Unfinished.Load(), Restarts: s.restarts.Load(),
 	}
 	st.Records, st.Bytes = s.ingest.records.Load(), s.ingest.bytes.Load()
 	st.Panics += c.Panics.Load()

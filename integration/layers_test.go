@@ -42,7 +42,8 @@ var allowed = map[string][]string{
 
 // onlyThese are imports that say what a package knows: the bytes of the format, the checkpoint file, and so on.
 var onlyThese = map[string][]string{
-	"github.com/golang/snappy":     {"queue/segment"},
+	"github.com/golang/snappy":     {"queue/segment", "forward/transport"},
+	"github.com/klauspost/":        {"forward/transport"},
 	"go.etcd.io/bbolt":             {"checkpoint"},
 	"github.com/BurntSushi/toml":   {"forward/config"},
 	"github.com/cenkalti/backoff/": {"forward"},

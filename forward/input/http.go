@@ -3,13 +3,15 @@ package input
 import (
 	"context"
 	"fmt"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"logmule/forward/config"
+	"logmule/forward/transport"
 )
 
 // Limits of the server, beside those that request.go states for a body.
@@ -19,7 +21,40 @@ const (
 	maxHeader      = 64 << 10 // bytes
 	defaultMaxBody = 16 << 20
 	maxBodyLimit   = 1 << 30 // a body is in memory as a whole
+
+	// Of HTTP/2. What a connection holds of bodies that nobody reads yet, in bytes, bounds its speed over long ways too.
+	maxStreams    = 100
+	streamBuffer  = 256 << 10
+	answerTimeout = 30 * time.Second // for a peer that reads none of the answers
 )
+
+type httpKeys struct {
+	Listen    string        `toml:"listen" doc:"HOST:PORT to listen on, HTTP/1.1 and HTTP/2; needed"`
+	MaxBody   config.Bytes  `toml:"max_body" doc:"longest body of a request, as it is sent and as it is unpacked; 413 answers a longer one"`
+	MaxRecord config.Bytes  `toml:"max_record" doc:"longest record; 413 answers a request with a longer one"`
+	Insecure  bool          `toml:"insecure" doc:"true: listen beyond this machine without TLS, and take credentials in the clear"`
+	TLS       transport.TLS `toml:"tls" doc:"certificate to listen with, and whose certificates clients have to show"`
+	transport.Credentials
+}
+
+// checkPeers judges who can reach the input and what of theirs others could read on the way.
+func (k *httpKeys) checkPeers() error {
+	if err := k.TLS.CheckServer(); err != nil {
+		return err
+	}
+	if err := k.Credentials.Check(); err != nil {
+		return err
+	}
+	inTheClear := k.Credentials.On() && !k.TLS.On()
+	if err := checkListen(k.Listen, k.Insecure || k.TLS.On() || inTheClear); err != nil {
+		return err
+	}
+	if inTheClear && !k.Insecure && !transport.IsLoopbackAddress(k.Listen) {
+		return fmt.Errorf("listen = %q reaches beyond this machine, where the credentials would travel in the clear; "+
+			"add tls.cert and tls.key, or insecure = true", k.Listen)
+	}
+	return nil
+}
 
 // httpInput takes newline-delimited records in the bodies of requests and answers 200 when they are durable.
 type httpInput struct {
@@ -27,22 +62,23 @@ type httpInput struct {
 	listen    string
 	maxBody   int
 	maxRecord int
+	tls       transport.TLS
+
+	credentials transport.Credentials
+	inTheClear  bool // others can read them on the way
+	repeats     *repeats
+	unpacker    *transport.Unpacker
 
 	stall, gone time.Duration // bodyStall and goneAfter, less in tests
 	refused     sparing
 }
 
 func newHTTP(decode func(into any) error, env Env) (Input, error) {
-	keys := struct {
-		Listen    string       `toml:"listen"`
-		MaxBody   config.Bytes `toml:"max_body"`
-		MaxRecord config.Bytes `toml:"max_record"`
-		Insecure  bool         `toml:"insecure"`
-	}{MaxBody: defaultMaxBody, MaxRecord: defaultMaxRecord}
+	keys := httpKeys{MaxBody: defaultMaxBody, MaxRecord: defaultMaxRecord}
 	if err := decode(&keys); err != nil {
 		return nil, err
 	}
-	if err := checkListen(keys.Listen, keys.Insecure); err != nil {
+	if err := keys.checkPeers(); err != nil {
 		return nil, err
 	}
 	if err := checkMaxRecord(keys.MaxRecord); err != nil {
@@ -51,16 +87,24 @@ func newHTTP(decode func(into any) error, env Env) (Input, error) {
 	if keys.MaxBody < 1 || keys.MaxBody > maxBodyLimit {
 		return nil, fmt.Errorf(`max_body = "%s" is out of range; use a size from "1B" to "1GiB"`, keys.MaxBody)
 	}
-	return &httpInput{env: env, listen: keys.Listen, maxBody: int(keys.MaxBody), maxRecord: int(keys.MaxRecord),
-		stall: bodyStall, gone: goneAfter}, nil
+	return &httpInput{env: env, listen: keys.Listen, maxBody: int(keys.MaxBody), maxRecord: int(keys.MaxRecord), tls: keys.TLS,
+		credentials: keys.Credentials, inTheClear: keys.Credentials.On() && !keys.TLS.On() && !transport.IsLoopbackAddress(keys.Listen),
+		repeats: newRepeats(), unpacker: transport.NewUnpacker(), stall: bodyStall, gone: goneAfter}, nil
 }
 
 // Run listens and serves until ctx ends. Requests whose body is still on its way are refused then; those that are
 // stored get shutdownGrace to become durable and be answered.
 func (h *httpInput) Run(ctx context.Context, emit Emit) error {
+	secure, err := h.tls.Server()
+	if err != nil {
+		return fmt.Errorf("input %s: %w", h.env.Name, err)
+	}
 	ln, err := h.env.listen(ctx, h.listen)
 	if err != nil {
 		return err
+	}
+	if h.inTheClear {
+		h.env.Log.Warn("credentials are taken in the clear (insecure = true): everybody on the way can read them", "input", h.env.Name)
 	}
 	late, cancel := withGrace(ctx)
 	defer cancel()
@@ -70,11 +114,19 @@ func (h *httpInput) Run(ctx context.Context, emit Emit) error {
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			newRequest(h, ctx, late, emit, w, r).serve()
 		}),
-		ReadHeaderTimeout:            headerTimeout,
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               maxHeader,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		TLSConfig:         secure,
+		Protocols:         new(http.Protocols),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          maxStreams,
+			MaxReceiveBufferPerConnection: streamBuffer,
+			MaxReceiveBufferPerStream:     streamBuffer,
+			WriteByteTimeout:              answerTimeout,
+		},
 		DisableGeneralOptionsHandler: true, // it would answer 200 to OPTIONS *
-		ErrorLog:                     slog.NewLogLogger(h.env.Log.Handler(), slog.LevelDebug),
+		ErrorLog:                     log.New(&serverLog{env: &h.env}, "", 0),
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateNew:
@@ -86,6 +138,9 @@ func (h *httpInput) Run(ctx context.Context, emit Emit) error {
 			}
 		},
 	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(secure != nil)
+	server.Protocols.SetUnencryptedHTTP2(secure == nil) // of clients that know that it is spoken here
 	var stopping sync.WaitGroup
 	stopping.Add(1)
 	context.AfterFunc(ctx, func() {
@@ -96,7 +151,11 @@ func (h *httpInput) Run(ctx context.Context, emit Emit) error {
 	})
 	h.env.Ready(ln.Addr().String())
 	// It ends for one reason: the listener's Accept fails only after ctx has ended.
-	_ = server.Serve(ln)
+	if secure != nil {
+		_ = server.ServeTLS(ln, "", "")
+	} else {
+		_ = server.Serve(ln)
+	}
 	stopping.Wait()
 	open.Wait()
 	return nil
@@ -104,3 +163,24 @@ func (h *httpInput) Run(ctx context.Context, emit Emit) error {
 
 // Claim is the address, which no other may listen on; empty where the system chooses the port.
 func (in *httpInput) Claim() string { return claimAddress(in.listen) }
+
+// serverLog is where the server of an http input says what went wrong on a connection: most of it is of no interest, but
+// a peer that fails at TLS sees nothing of this side's reasons.
+type serverLog struct {
+	env    *Env
+	warned sparing
+}
+
+// Write logs a line.
+func (l *serverLog) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	if !strings.Contains(text, "TLS handshake error") {
+		l.env.Log.Debug(text, "input", l.env.Name)
+		return len(line), nil
+	}
+	l.env.Counters.Broken.Add(1)
+	if l.warned.allow(time.Now()) {
+		l.env.Log.Warn("connection refused", "input", l.env.Name, "error", text)
+	}
+	return len(line), nil
+}

@@ -71,6 +71,8 @@ type Counters struct {
 	Dropped          atomic.Uint64 // datagrams that the kernel dropped because they were not read in time
 	Rebinds          atomic.Uint64 // times that the file of a unix socket had gone, and was made again
 	RejectedRequests atomic.Uint64 // http requests answered with anything but 200
+	Unauthorized     atomic.Uint64 // those of them whose credentials were missing or wrong
+	RepeatedRequests atomic.Uint64 // http requests whose Idempotency-Key said that they are stored already
 	Panics           atomic.Uint64 // connections and requests ended by a panic
 }
 

@@ -33,7 +33,9 @@ func (u *Unpacker) unpackZstd(dst, body []byte) (int, error) {
 }
 
 // noRoom knows an error of the decoder that has no name: the room ended within a block, or the block is longer than any.
-func noRoom(err error) bool { return strings.HasPrefix(err.Error(), "output bigger than max block size") }
+func noRoom(err error) bool {
+	return strings.HasPrefix(err.Error(), "output bigger than max block size")
+}
 
 // zstdSize says how many bytes of content frames of zstd have at most, going by their headers; false where those make no
 // sense.
