@@ -171,6 +171,9 @@ func (e *Engine) replace(ctx context.Context, s *stopper, cfg *config.Config, ne
 	for _, in := range inputs {
 		e.startInput(s, in, in.before(left))
 	}
+	if e.opt.Level != nil {
+		e.opt.Level.Set(cfg.Log.Least())
+	}
 	e.settings.Store(cfg)
 	e.roster.Store(next)
 	e.greet()

@@ -9,6 +9,20 @@ import (
 	"logmule/forward/config"
 )
 
+// Summary is the state in one line.
+func (e *Engine) Summary() string {
+	s := e.status()
+	var backlog uint64
+	for _, o := range s.Outputs {
+		backlog = max(backlog, o.BacklogRecords)
+	}
+	line := fmt.Sprintf("%s, %d inputs, %d outputs, backlog %d records", s.State, len(s.Inputs), len(s.Outputs), backlog)
+	if s.Reason != "" && s.State != engineStopping {
+		line += ": " + s.Reason
+	}
+	return line
+}
+
 // String is the state as a page for a person.
 func (s Status) String() string {
 	var b strings.Builder

@@ -48,6 +48,7 @@ var onlyThese = map[string][]string{
 	"github.com/BurntSushi/toml":   {"forward/config"},
 	"github.com/cenkalti/backoff/": {"forward"},
 	"github.com/spf13/cobra":       {"cmd/logmule"},
+	"github.com/coreos/":           {"cmd/logmule"},
 	"google.golang.org/protobuf/":  {"forward/pack", "forward/output"},
 	"github.com/prometheus/":       {"forward/admin", "forward"},
 	"encoding/binary":              {"queue/segment", "checkpoint", "recovery", "forward/pack", "forward/output"},

@@ -31,6 +31,9 @@ positions. A second one exits at once, which is safe: what was acknowledged is o
 disk. Without -c a quick start runs: made-up records are stored in ./logmule-data and
 printed.
 
+SIGHUP reads the configuration again and changes only what differs; one that is wrong
+changes nothing. SIGUSR1 prints a report to standard error.
+
 Exit status: 0 stopped, 1 failed or stopped at once, 2 usage.`,
 		Example: `  logmule run
   logmule run -c /etc/logmule.toml`,
@@ -47,16 +50,24 @@ Exit status: 0 stopped, 1 failed or stopped at once, 2 usage.`,
 		if !cmd.Flags().Changed("config") {
 			greet(stderr, cfg)
 		}
-		log := slog.New(slog.NewTextHandler(stderr, nil))
-		opt := forward.Options{Log: log}
+		log := newLog(stderr, cfg.Log)
+		defer log.fold.flush()
+		opt := forward.Options{Log: log.Logger, Level: log.level}
 		if cmd.Flags().Changed("config") {
 			opt.Load = func() (*config.Config, error) { return config.Load(*file) }
 		}
-		engine, err := forward.New(cfg, opt)
+		manager := newServiceManager(log.Logger)
+		if manager != nil {
+			opt.Notify = manager.notice
+		}
+		e, err := forward.New(cfg, opt)
 		if err != nil {
 			return &failure{code: exitFailed, err: err}
 		}
-		return supervise(cmd.Context(), log, stderr, engine)
+		if manager != nil {
+			defer manager.watch(e.Summary)()
+		}
+		return supervise(cmd.Context(), log.Logger, stderr, e)
 	}
 	return cmd
 }
@@ -82,15 +93,15 @@ Nothing that was stored is lost or altered; these two say so, while it runs too:
 `, cfg.DataDir, cfg.Admin.Listen, os.Getpid())
 }
 
-// daemon is what signals are for.
-type daemon interface {
+// engine is what signals are for.
+type engine interface {
 	Run(ctx context.Context) error
 	Reload()
 	Report() string
 }
 
 // supervise runs the daemon until a signal, and then until it has returned or a second signal comes.
-func supervise(ctx context.Context, log *slog.Logger, stderr io.Writer, d daemon) error {
+func supervise(ctx context.Context, log *slog.Logger, stderr io.Writer, d engine) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)

@@ -15,7 +15,7 @@ import (
 	"logmule/forward/config"
 )
 
-// fake is a daemon.
+// fake is an engine.
 type fake struct {
 	run     func(context.Context) error
 	reloads chan struct{}

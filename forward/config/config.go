@@ -7,6 +7,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -25,6 +26,7 @@ type Config struct {
 	MemoryLimit     Bytes    `toml:"memory_limit"`     // shared by all connections for what is more than 4 KiB each
 	Admin           Admin    `toml:"admin"`
 	Queue           Queue    `toml:"queue"`
+	Log             Log      `toml:"log"`
 
 	Inputs   []Section // in the order of the file
 	Outputs  []Section // in the order of the file
@@ -37,6 +39,19 @@ type Config struct {
 type Admin struct {
 	Listen   string `toml:"listen"`   // host:port of the status pages
 	Insecure bool   `toml:"insecure"` // Listen may be reached from other machines
+}
+
+// Log is the section [log]: what the daemon says of itself, on standard error.
+type Log struct {
+	Level  string `toml:"level" doc:"the least that is said: debug, info, warn or error"`
+	Format string `toml:"format" doc:"text, or json: one object a line"`
+}
+
+// Least is the level of the lines that are written.
+func (l Log) Least() slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l.Level)) // check has seen it; without one it is info
+	return level
 }
 
 // Queue is the section [queue].
@@ -55,6 +70,7 @@ func defaults() *Config {
 		ShutdownTimeout: Duration(10 * time.Second),
 		MemoryLimit:     64 << 20,
 		Admin:           Admin{Listen: "127.0.0.1:8686"},
+		Log:             Log{Level: "info", Format: "text"},
 		Queue: Queue{
 			SegmentSize: 64 << 20, MaxSize: 10 << 30, MinFree: 256 << 20, WhenFull: "block", Compression: "snappy",
 		},
@@ -156,6 +172,8 @@ func (d *decoder) check(table map[string]any, c *Config) {
 	d.size([]string{"queue", "max_size"}, c.Queue.MaxSize, 256<<10, 1<<60)
 	d.oneOf([]string{"queue", "when_full"}, c.Queue.WhenFull, "block", "drop_oldest", "drop_newest")
 	d.oneOf([]string{"queue", "compression"}, c.Queue.Compression, "snappy", "none")
+	d.oneOf([]string{"log", "level"}, c.Log.Level, "debug", "info", "warn", "error")
+	d.oneOf([]string{"log", "format"}, c.Log.Format, "text", "json")
 	d.listen([]string{"admin", "listen"}, c.Admin)
 }
 

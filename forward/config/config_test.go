@@ -14,7 +14,7 @@ import (
 const valid = "data_dir = \"/x\"\n\n"
 
 const (
-	topKeys   = "the keys are data_dir, shutdown_timeout, memory_limit, admin, queue, input and output"
+	topKeys   = "the keys are data_dir, shutdown_timeout, memory_limit, admin, queue, log, input and output"
 	queueKeys = "the keys are segment_size, max_size, min_free, when_full, sync, compression and keep_for"
 	inKinds   = `"generate", "http", "stdin" or "tcp"`
 	outKinds  = `"file", "http", "stdout" or "tcp"`
@@ -124,6 +124,7 @@ func TestDefaults(t *testing.T) {
 	want := &Config{
 		DataDir: "/x", ShutdownTimeout: Duration(10 * time.Second), MemoryLimit: 64 << 20,
 		Admin: Admin{Listen: "127.0.0.1:8686"},
+		Log:   Log{Level: "info", Format: "text"},
 		Queue: Queue{
 			SegmentSize: 64 << 20, MaxSize: 10 << 30, MinFree: 256 << 20,
 			WhenFull: "block", Sync: Sync{Mode: SyncAlways}, Compression: "snappy",
