@@ -16,7 +16,7 @@ func (e *Engine) Summary() string {
 	for _, o := range s.Outputs {
 		backlog = max(backlog, o.BacklogRecords)
 	}
-	line := fmt.Sprintf("%s, %d inputs, %d outputs, backlog %d records", s.State, len(s.Inputs), len(s.Outputs), backlog)
+	line := fmt.Sprintf("%s, %s, %s, backlog %d records", s.State, number(len(s.Inputs), "input"), number(len(s.Outputs), "output"), backlog)
 	if s.Reason != "" && s.State != engineStopping {
 		line += ": " + s.Reason
 	}
@@ -98,6 +98,14 @@ func table(b *strings.Builder, heading string, rows func(row func(...any))) {
 		fmt.Fprintln(w)
 	})
 	w.Flush()
+}
+
+// number is "1 input" or "2 inputs".
+func number(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func dash(s string) string {
