@@ -56,7 +56,12 @@ func (c *consumer) check(inputs []string) error {
 	if _, ok := c.built.(output.Concurrent); !ok && c.keys.InFlight > 1 {
 		return errOrder
 	}
-	return c.keys.check(inputs)
+	if err := c.keys.check(inputs); err != nil {
+		return err
+	}
+	var err error
+	c.feed.match, err = c.keys.compile()
+	return err
 }
 
 // attach gives the consumer its place in the queue.

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"logmule/checkpoint"
+	"logmule/forward/match"
 	"logmule/forward/output"
 	"logmule/forward/pack"
 	"logmule/queue"
@@ -22,6 +23,7 @@ const (
 type feed struct {
 	reader *queue.Reader
 	limit  int // bytes of a batch, unless its first part is larger
+	match  *match.Match
 
 	frames []*segment.Frame // their memory goes round; the first `used` hold what a batch or parts point to
 	sizes  []int            // the largest body that each of them has held

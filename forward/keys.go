@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"logmule/forward/config"
+	"logmule/forward/match"
 	"logmule/queue"
 )
 
@@ -37,6 +38,14 @@ func (k *OutputKeys) check(inputs []string) error {
 	}
 	_, err := k.start()
 	return err
+}
+
+// compile is match, compiled; nil: all records.
+func (k *OutputKeys) compile() (*match.Match, error) {
+	if k.Match == "" {
+		return nil, nil
+	}
+	return match.Compile(k.Match)
 }
 
 // start is start_at as the queue has it.
