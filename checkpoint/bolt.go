@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -155,7 +156,7 @@ func createTemp(temp string, values table) error {
 	if err != nil {
 		return err
 	}
-	err = guard(func() error { return db.Update(func(tx *bbolt.Tx) error { return write(tx, values, values) }) })
+	err = guard(func() error { return db.Update(func(tx *bbolt.Tx) error { return write(tx, values, values, nil) }) })
 	if err = errors.Join(err, closeBolt(db, err)); err != nil {
 		return err
 	}
@@ -182,8 +183,8 @@ func fill(name string) error {
 	return errors.Join(err, f.Close())
 }
 
-// write puts positions into a transaction, with the sum over all.
-func write(tx *bbolt.Tx, moved, all table) error {
+// write puts positions into a transaction, takes out those that are gone, and adds the sum over all that are left.
+func write(tx *bbolt.Tx, moved, all table, gone []string) error {
 	sealed, err := all.seal()
 	if err != nil {
 		return err
@@ -194,6 +195,11 @@ func write(tx *bbolt.Tx, moved, all table) error {
 	}
 	for key := range moved {
 		if err := positions.Put([]byte(key), sealed[key]); err != nil {
+			return fmt.Errorf("position of %s: %w", key, err)
+		}
+	}
+	for _, key := range gone {
+		if err := positions.Delete([]byte(key)); err != nil {
 			return fmt.Errorf("position of %s: %w", key, err)
 		}
 	}
@@ -215,17 +221,22 @@ func (b *Bolt) Load() (map[string]Position, error) {
 }
 
 // Save implements Store. After an error that leaves the state of the file unknown, the next Save makes a new file.
-func (b *Bolt) Save(positions map[string]Position) error {
+func (b *Bolt) Save(positions map[string]Position, gone ...string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return fmt.Errorf("save checkpoints: %w", ErrClosed)
 	}
 	moved, err := b.values.forward(positions)
-	if err == nil && (len(moved) > 0 || b.db == nil) {
+	gone = slices.DeleteFunc(slices.Clone(gone), func(key string) bool { _, there := b.values[key]; return !there })
+	if err == nil && (len(moved)+len(gone) > 0 || b.db == nil) {
 		all := maps.Clone(b.values)
 		maps.Copy(all, moved)
-		if err = b.saveLocked(moved, all); err == nil {
+		for _, key := range gone {
+			delete(all, key)
+			delete(moved, key)
+		}
+		if err = b.saveLocked(moved, all, gone); err == nil {
 			b.values = all
 		}
 	}
@@ -235,12 +246,12 @@ func (b *Bolt) Save(positions map[string]Position) error {
 	return nil
 }
 
-func (b *Bolt) saveLocked(moved, all table) error {
+func (b *Bolt) saveLocked(moved, all table, gone []string) error {
 	if b.db == nil {
 		_, err := b.replace(all)
 		return err
 	}
-	err := guard(func() error { return b.db.Update(func(tx *bbolt.Tx) error { return write(tx, moved, all) }) })
+	err := guard(func() error { return b.db.Update(func(tx *bbolt.Tx) error { return write(tx, moved, all, gone) }) })
 	if err == nil || isFull(err) && isWrite(err) {
 		return err
 	}

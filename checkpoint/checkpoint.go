@@ -37,10 +37,10 @@ import (
 type Store interface {
 	// Load is all positions. The caller owns what it gets.
 	Load() (map[string]Position, error)
-	// Save makes the positions durable, all of them or none; keys that are not listed stay. One that would go back
+	// Save makes the positions durable and removes the keys that are gone, all of it or none; other keys stay. One that would go back
 	// (see Position.Newer) is passed over in silence: what was done cannot become undone except in a higher stream.
 	// After an error nothing is known of the positions given; they are to be saved again.
-	Save(positions map[string]Position) error
+	Save(positions map[string]Position, gone ...string) error
 	// Close releases the store. Load and Save fail from then on; a second Close does nothing.
 	Close() error
 }

@@ -40,7 +40,7 @@ func (m *Memory) Load() (map[string]Position, error) {
 }
 
 // Save implements Store.
-func (m *Memory) Save(positions map[string]Position) error {
+func (m *Memory) Save(positions map[string]Position, gone ...string) error {
 	m.state.mu.Lock()
 	defer m.state.mu.Unlock()
 	if m.closed {
@@ -51,6 +51,9 @@ func (m *Memory) Save(positions map[string]Position) error {
 		return fmt.Errorf("save checkpoints: %w", err)
 	}
 	maps.Copy(m.state.values, moved)
+	for _, key := range gone {
+		delete(m.state.values, key)
+	}
 	return nil
 }
 

@@ -50,6 +50,15 @@ func (r Ranges) Without(first, last uint64) []Range {
 	return left
 }
 
+// Count is how many sequences are in the set.
+func (r Ranges) Count() uint64 {
+	var n uint64
+	for _, x := range r {
+		n += x.Last - x.First + 1
+	}
+	return n
+}
+
 // Last is the highest sequence of the set, 0 when it is empty.
 func (r Ranges) Last() uint64 {
 	if len(r) == 0 {

@@ -106,6 +106,28 @@ func (r *Recent) Note(key string, p Position) error {
 	return nil
 }
 
+// Save is that of the store. What is gone leaves the file after it.
+func (r *Recent) Save(positions map[string]Position, gone ...string) error {
+	if err := r.Store.Save(positions, gone...); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, key := range gone {
+		delete(r.found, key)
+		at, known := r.slots[key]
+		if !known {
+			continue
+		}
+		if _, err := r.file.WriteAt(make([]byte, slotSize), at); err != nil {
+			return fmt.Errorf("remove recent position of %s: %w", key, err)
+		}
+		delete(r.slots, key)
+		r.spare = append(r.spare, at)
+	}
+	return nil
+}
+
 // Close closes the file and the store.
 func (r *Recent) Close() error {
 	return errors.Join(r.file.Close(), r.Store.Close())

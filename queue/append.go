@@ -27,6 +27,16 @@ var (
 // then, as after every error, nothing was stored. It may be called by any number of goroutines; the records of one
 // caller keep their order.
 func (q *Queue) Append(ctx context.Context, runs []segment.Run) (uint64, error) {
+	return q.append(ctx, runs, false)
+}
+
+// AppendKept is Append for records that their source keeps until they are stored: where the queue is full and WhenFull is
+// DropNewest it waits, as with Block, and nothing is dropped or counted.
+func (q *Queue) AppendKept(ctx context.Context, runs []segment.Run) (uint64, error) {
+	return q.append(ctx, runs, true)
+}
+
+func (q *Queue) append(ctx context.Context, runs []segment.Run, kept bool) (uint64, error) {
 	var raw int
 	var count uint64
 	for i := range runs {
@@ -39,10 +49,10 @@ func (q *Queue) Append(ctx context.Context, runs []segment.Run) (uint64, error) 
 	if count == 0 {
 		return q.lastAppended(), nil
 	}
-	if int64(raw) > q.opt.MaxSize/2 {
-		return 0, fmt.Errorf("append %d bytes to a queue of %d: %w", raw, q.opt.MaxSize, ErrTooLarge)
+	if limit := q.limits.Load().MaxSize; int64(raw) > limit/2 {
+		return 0, fmt.Errorf("append %d bytes to a queue of %d: %w", raw, limit, ErrTooLarge)
 	}
-	if err := q.admit(ctx, raw, count); err != nil {
+	if err := q.admit(ctx, raw, count, kept); err != nil {
 		return 0, err
 	}
 	if len(runs) == 1 && len(runs[0].Body) < gatherLimit {
@@ -126,8 +136,12 @@ func (q *Queue) gatherRun(r segment.Run) (uint64, error) {
 		return 0, ErrClosed
 	}
 	if n := len(q.pending); n > 0 && !q.pending[n-1].ready && q.pending[n-1].gather(r) {
-		q.pending[n-1].held += cost(&r)
+		d := q.pending[n-1]
+		d.held += cost(&r)
 		q.next += uint64(r.Count)
+		if len(r.Position) > 0 {
+			q.sources.accepted(d.positions[len(d.positions)-1:], q.next-1)
+		}
 	} else {
 		d := newDraft()
 		if !d.gather(r) { // attributes larger than the arena
@@ -145,61 +159,104 @@ func (q *Queue) enqueueLocked(d *draft) {
 	d.header.First = q.next
 	d.header.Time = time.Now().UnixNano()
 	q.next += uint64(d.header.Count)
+	q.sources.accepted(d.positions, q.next-1)
 	q.pending = append(q.pending, d)
 }
 
 // admit waits until raw more bytes may be held in memory and the queue takes records, and reserves the bytes. Whoever
 // comes while nothing is held is let in whatever its size. Callers are served in the order in which they came, so that a
 // large append is not starved by small ones.
-func (q *Queue) admit(ctx context.Context, raw int, count uint64) error {
-	select {
-	case q.turn <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { <-q.turn }()
-	if raw > q.heldLimit() && q.opt.WhenFull != DropOldest {
-		q.wanted.Store(int64(raw)) // lookAhead did not reckon with so much
-		defer q.wanted.Store(0)
-		if err := q.hasRoom(int64(raw)); isFull(err) {
-			q.setFull(err)
-		}
-	}
+func (q *Queue) admit(ctx context.Context, raw int, count uint64, kept bool) error {
 	for {
 		changed := q.room.wait()
-		admitted, err := q.tryAdmit(raw, count)
-		if admitted || err != nil {
+		again, err := q.admitInTurn(ctx, raw, count, kept)
+		if !again {
 			return err
 		}
-		q.work.poke() // an interval sync does not keep an append waiting
+		// Others of a full queue are refused, not kept waiting: this one does not stand in their way.
+		wait := time.NewTimer(roomEvery) // a large one looks for room itself
 		select {
 		case <-changed:
-			err = nil
+		case <-wait.C:
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
-		q.in.Lock()
-		q.waiting--
-		q.in.Unlock()
+		wait.Stop()
 		if err != nil {
 			return err
 		}
 	}
 }
 
-// tryAdmit is admit without the waiting; a caller that is not admitted is counted as waiting.
-func (q *Queue) tryAdmit(raw int, count uint64) (bool, error) {
+// admitInTurn is admit with the turn taken. again: this append is kept, and waits for room without the turn.
+func (q *Queue) admitInTurn(ctx context.Context, raw int, count uint64, kept bool) (again bool, err error) {
+	select {
+	case q.turn <- struct{}{}:
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	defer func() { <-q.turn }()
+	if when := q.limits.Load().WhenFull; raw > q.heldLimit() && when != DropOldest { // lookAhead did not reckon with so much
+		err := q.hasRoom(int64(raw))
+		if kept && when == DropNewest && isFull(err) {
+			return true, nil
+		}
+		q.wanted.Store(int64(raw))
+		defer q.wanted.Store(0)
+		if isFull(err) {
+			q.setFull(err)
+		}
+	}
+	for {
+		changed := q.room.wait()
+		admitted, err := q.tryAdmit(raw, count, kept)
+		if admitted || err != nil {
+			return false, err
+		}
+		q.work.poke() // an interval sync does not keep an append waiting
+		if kept && q.refuses() {
+			q.leaves()
+			return true, nil
+		}
+		select {
+		case <-changed:
+			err = nil
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		q.leaves()
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
+// leaves is the end of a wait that tryAdmit counted.
+func (q *Queue) leaves() {
 	q.in.Lock()
 	defer q.in.Unlock()
+	q.waiting--
+}
+
+// refuses says whether the queue is full and drops the newest.
+func (q *Queue) refuses() bool {
+	return q.isFullNow() && q.limits.Load().WhenFull == DropNewest
+}
+
+// tryAdmit is admit without the waiting; a caller that is not admitted is counted as waiting.
+func (q *Queue) tryAdmit(raw int, count uint64, kept bool) (bool, error) {
+	q.in.Lock()
+	defer q.in.Unlock()
+	when := q.limits.Load().WhenFull
 	switch {
 	case q.closing:
 		return false, ErrClosed
 	case q.next+count > segment.MaxSequence:
 		return false, fmt.Errorf("append: sequence %d is the end of the numbers; export what is queued and start a new data directory", q.next)
-	case q.full && q.opt.WhenFull == DropNewest:
+	case q.full && when == DropNewest && !kept:
 		q.dropNewest(count, raw)
 		return false, ErrDropped
-	case !(q.full && q.opt.WhenFull == Block) && (q.held == 0 || q.held+raw <= q.heldLimit()):
+	case !(q.full && when != DropOldest) && (q.held == 0 || q.held+raw <= q.heldLimit()):
 		q.held += raw
 		return true, nil
 	}

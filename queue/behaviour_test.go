@@ -168,11 +168,11 @@ type failing struct {
 	fail func() bool
 }
 
-func (s failing) Save(p map[string]checkpoint.Position) error {
+func (s failing) Save(p map[string]checkpoint.Position, gone ...string) error {
 	if s.fail() {
 		return errors.New("no save")
 	}
-	return s.Store.Save(p)
+	return s.Store.Save(p, gone...)
 }
 
 // TestTrimWaitsForSave: nothing is deleted by a floor that is not saved.

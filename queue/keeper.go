@@ -34,7 +34,11 @@ func (q *Queue) keepUp() {
 				wait = d
 			}
 		}
-		changed := q.dirty()
+		if left := q.forgetOld(); left > 0 {
+			again(left)
+		}
+		moved := q.sources.changed()
+		changed := q.dirty() || moved || q.forgotten.Swap(false)
 		if err := q.saveCheckpoints(); err != nil {
 			q.counters.saveErrors.Add(1)
 			q.opt.Log.Warn("checkpoints not saved; trying again", "error", err)
@@ -42,6 +46,9 @@ func (q *Queue) keepUp() {
 				q.spendReserve()
 			}
 			again(saveEvery)
+		}
+		if moved {
+			again(positionsEvery) // they may have to wait for records of theirs
 		}
 		if owed = owed || changed; owed {
 			if left := positionsEvery - time.Since(positionsAt); left > 0 {
@@ -105,6 +112,8 @@ func (q *Queue) dirty() bool {
 
 // saveCheckpoints makes every position that has changed durable, in one transaction.
 func (q *Queue) saveCheckpoints() error {
+	q.saving.Lock()
+	defer q.saving.Unlock()
 	positions := map[string]checkpoint.Position{}
 	versions := map[*Reader]uint64{}
 	for _, r := range q.known() {
@@ -155,40 +164,57 @@ func (q *Queue) lowestDurable() uint64 {
 	return low
 }
 
-// isShort says whether the queue is full, and would be so again after a segment more.
+// isShort says whether the queue will be full soon, a few segments from now.
 func (q *Queue) isShort() bool {
-	return q.isFullNow() && q.hasRoom(2*int64(q.heldLimit())+q.opt.SegmentSize) != nil
+	return q.hasRoom(2*int64(q.heldLimit())+2*q.segmentSize()) != nil
 }
 
-// trim deletes segments whose every record is done for every output, durably, and whose positions a newer one has. It
-// returns when to look again because of KeepFor, or 0.
+// trim deletes segments whose every record is done for every output, durably, and whose positions a newer one has, the
+// oldest first, and keeps those that are wanted longer, as long as new records have room. It returns when to look again
+// because of KeepFor, or 0.
 func (q *Queue) trim() (again time.Duration) {
 	if q.opt.offline {
 		return 0
 	}
-	low, positioned := q.lowestDurable(), q.positioned.Load()
-	freed := false
-	for _, f := range q.files.snapshot() {
-		if positioned == nil || f == positioned || !f.sealed.Load() || f.last.Load() >= low {
-			break
-		}
+	delivered, kept := q.delivered()
+	limits := q.limits.Load()
+	for _, f := range delivered {
 		if f.delivered.IsZero() {
 			f.delivered = time.Now()
 		}
-		left := q.opt.KeepFor - time.Since(f.delivered)
-		if left > 0 && !q.isShort() { // room for new records goes before keeping old ones
-			if again == 0 {
+	}
+	freed := false
+	for _, f := range delivered {
+		left, large := limits.KeepFor-time.Since(f.delivered), kept > limits.KeepSize
+		if f.holdsRecords() && (left > 0 || !large) && !q.isShort() {
+			if large {
 				again = left
 			}
-			continue
+			break
 		}
 		if !q.removeFile(f) {
 			return roomRetry
 		}
+		kept -= f.size.Load()
 		freed = true
 	}
 	if freed {
 		q.retry.poke()
 	}
 	return again
+}
+
+// delivered are the segments that may go, in order, and how many bytes they take.
+func (q *Queue) delivered() (list []*file, bytes int64) {
+	low, positioned := q.lowestDurable(), q.positioned.Load()
+	for _, f := range q.files.snapshot() {
+		if positioned == nil || f == positioned || !f.sealed.Load() {
+			break
+		}
+		if f.last.Load() < low || !f.holdsRecords() {
+			list = append(list, f)
+			bytes += f.size.Load()
+		}
+	}
+	return list, bytes
 }

@@ -35,18 +35,23 @@ func (q *Queue) noteLoss(loss recovery.Loss) {
 	q.noteLossLocked(loss)
 }
 
-// noteLossLocked says whether the ledger has it. One that cannot be written is logged with the loss itself, so that it is
-// on record somewhere.
-func (q *Queue) noteLossLocked(loss recovery.Loss) bool {
-	err := q.losses.ledger.Add(loss)
+// noteLossLocked says whether the ledger has it.
+func (q *Queue) noteLossLocked(loss recovery.Loss) bool { return q.addLossesLocked(loss) == nil }
+
+// addLossesLocked writes losses into the ledger. What cannot be written is logged with the losses themselves, so that they
+// are on record somewhere.
+func (q *Queue) addLossesLocked(losses ...recovery.Loss) error {
+	err := q.losses.ledger.Add(losses...)
 	if isFull(err) {
 		q.spendReserve()
-		err = q.losses.ledger.Add(loss)
+		err = q.losses.ledger.Add(losses...)
 	}
-	if err != nil {
-		q.opt.Log.Error("loss ledger not written", "error", err, "first", loss.First, "last", loss.Last, "count", loss.Count, "cause", loss.Cause)
+	for _, loss := range losses {
+		if err != nil {
+			q.opt.Log.Error("loss ledger not written", "error", err, "first", loss.First, "last", loss.Last, "count", loss.Count, "cause", loss.Cause)
+		}
 	}
-	return err == nil
+	return err
 }
 
 // noteDropped counts and writes down what of a segment some output has neither done nor in its hands. What the ledger
@@ -118,7 +123,7 @@ func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost
 // in its hands when a restart took them, else those of a segment that something else has removed.
 func (q *Queue) noteSkipped(output string, lost checkpoint.Range) {
 	cause := "missing segment"
-	if q.opt.WhenFull == DropOldest {
+	if q.limits.Load().WhenFull == DropOldest {
 		cause = "drop_oldest"
 	}
 	q.losses.mu.Lock()

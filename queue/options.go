@@ -56,6 +56,8 @@ type Options struct {
 	Sync        SyncPolicy    // when a record counts as stored
 	Codec       segment.Codec // compression of new frames
 	KeepFor     time.Duration // how long delivered segments are kept, in running time
+	KeepSize    int64         // how many bytes of delivered segments are kept; a segment stays while KeepFor or this wants it
+	ForgetAfter time.Duration // running time after which an output that nobody reads for is forgotten; 0: never
 	Holder      string        // names this process in the lock file
 	Log         *slog.Logger  // nil: silent
 
@@ -104,15 +106,6 @@ func (o Options) withDefaults() Options {
 	if o.SegmentSize == 0 {
 		o.SegmentSize = 64 << 20
 	}
-	if o.MaxSize == 0 {
-		o.MaxSize = 10 << 30
-	}
-	switch {
-	case o.MinFree == 0:
-		o.MinFree = 256 << 20
-	case o.MinFree < 0:
-		o.MinFree = 0
-	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
@@ -121,17 +114,5 @@ func (o Options) withDefaults() Options {
 			return checkpoint.Open(path)
 		}
 	}
-	return o
-}
-
-// fit bounds sizes by the file system that holds the queue: a segment is at most a sixteenth of the queue's limit and
-// of the file system, so that dropping or trimming one is never a large step, and MinFree at most a tenth of it.
-func (o Options) fit(space vfs.Space) Options {
-	o.SegmentSize = min(o.SegmentSize, o.MaxSize/16)
-	if space.Total > 0 {
-		o.SegmentSize = min(o.SegmentSize, space.Total/16)
-		o.MinFree = min(o.MinFree, space.Total/10)
-	}
-	o.SegmentSize = max(o.SegmentSize, smallestSegment)
 	return o
 }

@@ -3,6 +3,7 @@ package queue
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
@@ -25,6 +26,11 @@ type progress struct {
 	saved   uint64 // the version that is durable
 	durable uint64 // the floor that is durable
 	lost    uint64 // records that never came
+	shed    uint64 // records given up because the backlog was too large
+
+	attached bool          // somebody reads for the output
+	since    time.Time     // it is as attached says
+	away     time.Duration // while it is not: how long that was so before
 }
 
 // place is where a frame stands.
@@ -94,8 +100,8 @@ func (p *progress) missing(all checkpoint.Range) []checkpoint.Range {
 	return p.done.Without(first, all.Last)
 }
 
-// within returns the parts of [first, last] that are done.
-func (p *progress) within(first, last uint64) []checkpoint.Range {
+// Within returns the parts of [first, last] that are done, in order: after a restart or Rewind a frame may hold some.
+func (p *progress) Within(first, last uint64) []checkpoint.Range {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var found []checkpoint.Range

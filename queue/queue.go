@@ -33,7 +33,7 @@ import (
 
 // Queue is an open queue. All methods may be called from several goroutines.
 type Queue struct {
-	opt   Options
+	opt   Options // as opened; what can change is in limits
 	lock  io.Closer
 	store *checkpoint.Recent
 	id    segment.ID
@@ -59,14 +59,19 @@ type Queue struct {
 	files      files
 	ring       *ring
 
-	outputs sync.Mutex         // guards readers
-	readers map[string]*Reader // of every known output, in use or not
+	saving    sync.Mutex         // held over the store's Save: what is forgotten is not saved again
+	outputs   sync.Mutex         // guards readers
+	readers   map[string]*Reader // of every known output, in use or not
+	forgotten atomic.Bool        // some output was forgotten, and the log has to be told
+
+	limits        atomic.Pointer[limits]
+	limitsChanged atomic.Bool  // the writer has not looked at them yet
+	activeSize    atomic.Int64 // the size that the active segment is begun with
+	sources       sources
 
 	losses       losses
-	unused       checkpoint.Range  // numbers that this start has left out; recovery has written down what of them is lost
-	positionsDue atomic.Bool       // the keeper asks the writer for a positions frame
-	written      map[string][]byte // output positions as last written into the log; the writer's own
-	empty        []*file           // segments without records that go once a new one is durable; the writer's own
+	unused       checkpoint.Range // numbers that this start has left out; recovery has written down what of them is lost
+	positionsDue atomic.Bool      // the keeper asks the writer for a positions frame
 	reserved     atomic.Bool
 
 	moved  broadcast // the mark, or stored, has moved
@@ -123,7 +128,6 @@ func open(opt Options) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for room in %s: %w", opt.Dir, err)
 	}
-	opt = opt.fit(space)
 	_, err = opt.FS.Stat(filepath.Join(opt.Dir, "identity"))
 	fresh := errors.Is(err, fs.ErrNotExist)
 	store, problems, err := opt.OpenStore(filepath.Join(opt.Dir, "checkpoints.db"))
@@ -152,10 +156,11 @@ func open(opt Options) (*Queue, error) {
 	q := &Queue{
 		opt: opt, store: recent, id: state.Queue, epoch: state.Epoch, start: state.Report,
 		next: state.Next, ring: newRing(),
-		readers: map[string]*Reader{}, written: map[string][]byte{}, turn: make(chan struct{}, 1),
+		readers: map[string]*Reader{}, turn: make(chan struct{}, 1),
 		work: newNudge(), retry: newNudge(), keep: newNudge(), soon: newNudge(), urgent: newNudge(),
 		stop: make(chan struct{}), done: make(chan struct{}), closed: make(chan struct{}),
 	}
+	q.limits.Store(opt.limits().fit(opt.SegmentSize, space))
 	for name, pos := range state.Outputs {
 		q.readers[name] = q.knownReader(name, pos)
 	}
@@ -172,15 +177,12 @@ func open(opt Options) (*Queue, error) {
 		q.unused.First = state.Segments[n-1].Last + 1
 	}
 	q.unused.Last = state.Next - 1
-	for _, name := range state.Empty {
-		q.empty = append(q.empty, newFile(q.segmentDir(), name))
-	}
 	q.mark.Store(state.Next - 1)
 	q.stored.Store(state.Next - 1)
 	q.makeReserve()
-	w := &writer{q: q, durable: state.Next - 1, written: state.Next - 1, link: state.Previous, sources: state.Positions}
-	if w.sources == nil {
-		w.sources = map[string][]byte{}
+	w := &writer{q: q, durable: state.Next - 1, written: state.Next - 1, link: state.Previous, sources: q.takeSources(state.Positions)}
+	for _, name := range state.Empty {
+		w.empty = append(w.empty, newFile(q.segmentDir(), name))
 	}
 	if err := w.open(); err != nil && !isFull(err) {
 		return nil, errors.Join(err, q.losses.close(), store.Close())
@@ -211,14 +213,6 @@ func (q *Queue) publish(mark uint64, held int) {
 		q.release(held)
 		q.in.Unlock()
 	}
-}
-
-// deleteEmpty removes leftovers of earlier starts that hold no records. The active segment carries all they knew.
-func (q *Queue) deleteEmpty() {
-	for _, f := range q.empty {
-		q.removeFile(f)
-	}
-	q.empty = nil
 }
 
 // Close stores what was accepted, saves every position, seals the active segment and releases the directory. Readers

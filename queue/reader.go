@@ -24,7 +24,6 @@ type Reader struct {
 	q    *Queue
 	name string
 	progress
-	attached bool // in use; guarded by progress.mu
 
 	next  uint64        // the next sequence to read
 	epoch segment.Epoch // of the frame that was read last
@@ -57,9 +56,7 @@ func (q *Queue) Reader(output string, start StartAt) *Reader {
 		r.durable = 0
 		q.readers[output] = r
 	}
-	r.progress.mu.Lock()
-	r.attached = true
-	r.progress.mu.Unlock()
+	r.attach(true)
 	r.next = r.rewind()
 	q.keep.poke()
 	return r
@@ -70,6 +67,7 @@ func (q *Queue) knownReader(output string, pos checkpoint.Position) *Reader {
 	r := &Reader{q: q, name: output, hint: place{in: pos.Segment, offset: pos.Offset}}
 	r.stream, r.floor, r.done, r.state = pos.Stream, pos.Floor, pos.Done, pos.State
 	r.version, r.saved, r.durable = pos.Step, pos.Step, pos.Floor
+	r.since = time.Now()
 	if pos.Planned >= pos.Floor {
 		r.planned = pos.Planned
 	}
@@ -77,14 +75,13 @@ func (q *Queue) knownReader(output string, pos checkpoint.Position) *Reader {
 }
 
 // Close detaches the output; it belongs to the goroutine that reads. The position is kept, and with it the records that
-// are not done.
+// are not done, until the output is forgotten.
 func (r *Reader) Close() {
 	r.reading.Lock()
 	r.closeFile()
 	r.reading.Unlock()
-	r.progress.mu.Lock()
-	defer r.progress.mu.Unlock()
-	r.attached = false
+	r.attach(false)
+	r.q.keep.poke()
 }
 
 // Next waits for the next frame of records and puts it into f, which is the caller's to reuse. lost names sequences
@@ -95,12 +92,7 @@ func (r *Reader) Next(ctx context.Context, f *segment.Frame) (lost checkpoint.Ra
 	for {
 		moved := r.q.moved.wait()
 		ok, gone, err := r.TryNext(f)
-		if gone.Last != 0 {
-			if lost.Last == 0 {
-				lost.First = gone.First
-			}
-			lost.Last = gone.Last
-		}
+		lost = join(lost, gone)
 		if ok || err != nil {
 			return lost, err
 		}
@@ -126,10 +118,7 @@ func (r *Reader) TryNext(f *segment.Frame) (ok bool, lost checkpoint.Range, err 
 		gone, found, err := r.readDisk(f)
 		r.reading.Unlock()
 		if gone.Last != 0 {
-			if lost.Last == 0 {
-				lost.First = gone.First
-			}
-			lost.Last = gone.Last
+			lost = join(lost, gone)
 			r.lose(gone)
 		}
 		if err != nil || found {
@@ -139,6 +128,17 @@ func (r *Reader) TryNext(f *segment.Frame) (ok bool, lost checkpoint.Range, err 
 	r.q.ring.at(r.next)
 	r.letGo()
 	return false, lost, nil
+}
+
+// join is the range from the first that is lost to the last; a zero range is none.
+func join(lost, more checkpoint.Range) checkpoint.Range {
+	switch {
+	case more.Last == 0:
+		return lost
+	case lost.Last == 0:
+		return more
+	}
+	return checkpoint.Range{First: lost.First, Last: more.Last}
 }
 
 // release closes the segment that is open if it is f, which is being deleted.
@@ -230,9 +230,6 @@ func (r *Reader) Planned() uint64 {
 	defer r.progress.mu.Unlock()
 	return r.planned
 }
-
-// Within returns the parts of [first, last] that are done, in order: after a restart or Rewind a frame may hold some.
-func (r *Reader) Within(first, last uint64) []checkpoint.Range { return r.within(first, last) }
 
 // State is the output's own state, as last given to Done or as found in its checkpoint.
 func (r *Reader) State() []byte {

@@ -105,7 +105,7 @@ func (q *Queue) rewind(output string, to Target) (Rewound, error) {
 		return Rewound{}, err
 	}
 	done.Records = q.files.records(done.After, mark)
-	for _, part := range r.within(done.After, mark) {
+	for _, part := range r.Within(done.After, mark) {
 		done.Again += q.files.records(part.First, part.Last)
 	}
 	if err := q.skip(r, &done); err != nil {

@@ -3,8 +3,6 @@ package queue
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"logmule/queue/segment"
@@ -13,28 +11,29 @@ import (
 // open makes a new segment: its header and directory entry are durable then. It is called without a segment only.
 func (w *writer) open() error {
 	q := w.q
+	base, set := q.segmentSize(), w.surplus()
 	h := segment.Header{
 		Queue: q.id, Epoch: q.epoch, Salt: segment.NewSalt(), First: w.durable + 1, Previous: w.link,
-		Created: time.Now().UnixNano(), Size: uint64(q.opt.SegmentSize),
+		Created: time.Now().UnixNano(), Size: uint64(q.grown(base, set)),
 	}
 	var out *segment.Writer
-	for {
+	err := w.untilRoom(func() error {
 		err := w.makeRoom(segment.HeaderSize)
 		if err == nil {
 			out, err = segment.Create(q.opt.FS, q.segmentDir(), h)
 		}
-		if err == nil {
-			break
-		}
-		if !isFull(err) || !w.dropOldest() {
-			return fmt.Errorf("start segment in %s: %w", q.segmentDir(), err)
-		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("start segment in %s: %w", q.segmentDir(), err)
 	}
-	w.out, w.allocated, w.fresh, w.begun = out, out.End(), true, false
+	w.out, w.allocated, w.fresh, w.begun, w.base = out, out.End(), true, false, base
+	q.activeSize.Store(int64(h.Size))
 	w.active = newFile(q.segmentDir(), out.Name())
 	w.active.epoch.Store(&q.epoch)
 	w.active.end.Store(out.End())
 	w.active.size.Store(out.End())
+	w.active.surplus.Store(set)
 	q.files.add(w.active)
 	w.link = segment.Link{Last: w.durable, Salt: h.Salt}
 	w.marked = w.durable
@@ -44,19 +43,25 @@ func (w *writer) open() error {
 // begin makes every known position durable at the start of the segment, before any record. Only then may older segments
 // go: a start looks for positions in the newest two.
 func (w *writer) begin() error {
-	if err := w.writePositions(true); err != nil {
+	if err := w.writeSet(); err != nil {
 		return err
 	}
-	if w.q.opt.Sync.Mode != SyncNever {
-		if err := w.sync(); err != nil {
-			return err
-		}
+	if err := w.settlePositions(); err != nil {
+		return err
 	}
-	w.begun = true
+	w.begun, w.over = true, false
 	w.q.positioned.Store(w.active)
-	w.q.deleteEmpty()
+	w.deleteEmpty()
 	w.q.keep.poke() // delivered segments may go now
 	return nil
+}
+
+// deleteEmpty removes leftovers of earlier starts that hold no records. The active segment carries all they knew.
+func (w *writer) deleteEmpty() {
+	for _, f := range w.empty {
+		w.q.removeFile(f)
+	}
+	w.empty = nil
 }
 
 // sealing is the seal of the previous segment on its way.
@@ -138,34 +143,43 @@ func (w *writer) allocate(end int64) error {
 	if end <= w.allocated {
 		return nil
 	}
-	step := max(min(w.q.step(), w.q.opt.SegmentSize-w.allocated), end-w.allocated)
-	for {
+	step := max(min(w.q.step(), int64(w.out.Header().Size)-w.allocated), end-w.allocated)
+	err := w.untilRoom(func() error {
 		err := w.makeRoom(step)
 		if err == nil {
 			err = w.out.File().Allocate(w.allocated, step)
-			if errors.Is(err, errors.ErrUnsupported) {
-				err = nil // writing extends the file
-			}
 		}
-		if err == nil {
-			w.allocated += step
-			w.active.size.Store(w.allocated)
-			return nil
+		if errors.Is(err, errors.ErrUnsupported) {
+			return nil // writing extends the file
 		}
-		if !isFull(err) || !w.dropOldest() {
-			return fmt.Errorf("allocate %d bytes for %s: %w", step, w.active.path, err)
-		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("allocate %d bytes for %s: %w", step, w.active.path, err)
 	}
+	w.allocated += step
+	w.active.size.Store(w.allocated)
+	return nil
 }
 
 // step is how much of a segment is allocated at a time, in bytes.
-func (q *Queue) step() int64 { return min(max(q.opt.SegmentSize/16, smallestSegment), 8<<20) }
+func (q *Queue) step() int64 { return min(max(q.segmentSize()/16, smallestSegment), 8<<20) }
 
 // makeRoom checks the limits of the queue and the file system for size more bytes, and drops the oldest segments if
 // that is the policy.
 func (w *writer) makeRoom(size int64) error {
+	return w.untilRoom(func() error {
+		if w.over {
+			return w.q.hasDisk(size + w.q.tail())
+		}
+		return w.q.hasRoom(size)
+	})
+}
+
+// untilRoom tries until there is room for what it tries, as long as there are oldest segments to drop for it.
+func (w *writer) untilRoom(try func() error) error {
 	for {
-		err := w.q.hasRoom(size)
+		err := try()
 		if err == nil || !isFull(err) || !w.dropOldest() {
 			return err
 		}
@@ -174,7 +188,7 @@ func (w *writer) makeRoom(size int64) error {
 
 // dropOldest deletes the oldest segment, if that is the policy and there is one besides the active.
 func (w *writer) dropOldest() bool {
-	if w.q.opt.WhenFull != DropOldest {
+	if w.q.limits.Load().WhenFull != DropOldest {
 		return false
 	}
 	f := w.q.files.oldestSealed()
@@ -182,73 +196,4 @@ func (w *writer) dropOldest() bool {
 		return false
 	}
 	return w.q.dropFile(f)
-}
-
-// writePositions writes positions into the log: all of them at the start of a segment, else those of outputs that have
-// changed since the last time (those of sources travel in the data frames).
-func (w *writer) writePositions(full bool) error {
-	now := w.q.outputPositions()
-	var pairs []segment.Pair
-	for _, key := range slices.Sorted(maps.Keys(now)) {
-		if full || string(w.q.written[key]) != string(now[key]) {
-			pairs = append(pairs, segment.Pair{Key: key, Value: now[key]})
-		}
-	}
-	if full {
-		for _, key := range slices.Sorted(maps.Keys(w.sources)) {
-			pairs = append(pairs, segment.Pair{Key: key, Value: w.sources[key]})
-		}
-	}
-	parts := chunkPairs(pairs)
-	if full && len(parts) == 0 {
-		parts = [][]segment.Pair{nil} // says that there are none; else a start would go by the segment before
-	}
-	for i, part := range parts {
-		p := segment.Positions{Full: full, Part: uint32(i), Parts: uint32(len(parts)), Pairs: part}
-		written, err := w.control(segment.PositionsFrame, segment.AppendPositions(nil, p), full)
-		if err != nil || !written {
-			return err // what was left out comes with the next one
-		}
-	}
-	w.q.written = now
-	return nil
-}
-
-// chunkPairs splits a set so that each part makes a frame of ordinary size.
-func chunkPairs(pairs []segment.Pair) [][]segment.Pair {
-	var parts [][]segment.Pair
-	size, start := 0, 0
-	for i, p := range pairs {
-		size += len(p.Key) + len(p.Value) + 16
-		if size > segment.FrameTarget/2 {
-			parts = append(parts, pairs[start:i+1])
-			size, start = 0, i+1
-		}
-	}
-	if start < len(pairs) {
-		parts = append(parts, pairs[start:])
-	}
-	return parts
-}
-
-// control writes one frame that holds no records. One that is not needed is left out where there is no room for it: the
-// next segment begins with all positions and an exact mark.
-func (w *writer) control(kind segment.Type, body []byte, needed bool) (written bool, err error) {
-	h := segment.FrameHeader{Type: kind, First: w.written + 1, Time: time.Now().UnixNano(), Mark: w.durable}
-	buf := segment.EncodeFrame(make([]byte, 0, segment.FrameBound(nil, len(body))), &h, nil, body, w.q.opt.Codec)
-	if !needed && int64(len(buf)) > w.out.Room() {
-		return false, nil
-	}
-	end := w.out.End()
-	if err := w.allocate(end + int64(len(buf))); err != nil {
-		if !needed && isFull(err) {
-			return false, nil
-		}
-		return false, err
-	}
-	h.Put(buf, w.out.Header().Salt, end)
-	if err := w.out.Write([]segment.FrameHeader{h}, [][]byte{buf}); err != nil {
-		return false, w.poison(fmt.Errorf("write %s: %w", w.active.path, err))
-	}
-	return true, nil
 }

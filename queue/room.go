@@ -24,16 +24,22 @@ func isFull(err error) bool {
 
 // hasRoom checks the configured limits for size more bytes of segments, and for the trailer and parity of the active one.
 func (q *Queue) hasRoom(size int64) error {
-	size += segment.SealedSize(uint64(q.opt.SegmentSize), q.opt.SegmentSize) - q.opt.SegmentSize
-	if used := q.files.bytes(); used+size > q.opt.MaxSize {
-		return &FullError{fmt.Sprintf("segments take %d bytes and max_size is %d; outputs have to catch up, or raise max_size", used, q.opt.MaxSize)}
+	size += q.tail()
+	limit := q.limits.Load().MaxSize
+	if used := q.files.counted(q.positioned.Load()); used+size > limit {
+		return &FullError{fmt.Sprintf("segments take %d bytes and max_size is %d; outputs have to catch up, or raise max_size", used, limit)}
 	}
+	return q.hasDisk(size)
+}
+
+// hasDisk checks the file system for size more bytes.
+func (q *Queue) hasDisk(size int64) error {
 	space, err := q.opt.FS.Space(q.opt.Dir)
 	if err != nil {
 		return fmt.Errorf("look for room in %s: %w", q.opt.Dir, err)
 	}
-	if space.Free-size < q.opt.MinFree {
-		return &FullError{fmt.Sprintf("the file system of %s has %d bytes left and min_free keeps %d; free some space there", q.opt.Dir, space.Free, q.opt.MinFree)}
+	if keep := q.limits.Load().MinFree; space.Free-size < keep {
+		return &FullError{fmt.Sprintf("the file system of %s has %d bytes left and min_free keeps %d; free some space there", q.opt.Dir, space.Free, keep)}
 	}
 	return nil
 }
@@ -43,14 +49,14 @@ func (q *Queue) hasRoom(size int64) error {
 // waits for a receipt until space comes back. With drop_oldest the writer makes room when it needs it.
 func (w *writer) lookAhead() error {
 	q := w.q
-	if q.opt.WhenFull == DropOldest {
+	if q.limits.Load().WhenFull == DropOldest {
 		q.setFull(nil)
 		return nil
 	}
 	held := int64(q.heldLimit())
 	err := q.hasRoom(max(2*held, q.wanted.Load())) // twice, for what is written between two looks
 	if err == nil {
-		err = w.allocate(min(w.out.End()+held, q.opt.SegmentSize))
+		err = w.allocate(min(w.out.End()+held, int64(w.out.Header().Size)))
 	}
 	if err != nil && !isFull(err) {
 		q.opt.Log.Warn("room on the disk is unknown", "error", err)
@@ -64,7 +70,7 @@ func (w *writer) lookAhead() error {
 }
 
 // heldLimit bounds the raw bytes of records that are accepted and not yet stored.
-func (q *Queue) heldLimit() int { return int(min(heldMost, max(q.opt.SegmentSize/4, smallestSegment))) }
+func (q *Queue) heldLimit() int { return int(min(heldMost, max(q.segmentSize()/4, smallestSegment))) }
 
 // setFull moves the queue in and out of its full state; err says why it is full, nil that it is not.
 func (q *Queue) setFull(err error) {
@@ -76,7 +82,7 @@ func (q *Queue) setFull(err error) {
 	}
 	q.in.Unlock()
 	if err != nil && !was {
-		q.opt.Log.Warn("queue is full", "when_full", q.opt.WhenFull.String(), "reason", err)
+		q.opt.Log.Warn("queue is full", "when_full", q.limits.Load().WhenFull.String(), "reason", err)
 		q.room.wake() // drop_newest keeps nobody waiting
 		q.keep.poke() // keep_for does not count now
 	}
@@ -157,7 +163,7 @@ const reserveFile = "reserve"
 func (q *Queue) reserveName() string { return filepath.Join(q.opt.Dir, reserveFile) }
 
 func (q *Queue) reserveSize() int64 {
-	size := q.opt.SegmentSize
+	size := q.segmentSize()
 	return segment.SealedSize(uint64(size), size) - size + 128<<10
 }
 

@@ -22,6 +22,8 @@ type file struct {
 	size   atomic.Int64  // bytes it takes on the disk
 	sealed atomic.Bool   // nothing more is written to it
 
+	surplus atomic.Int64 // bytes by which it has grown for its positions, as far as this process knows
+
 	epoch atomic.Pointer[segment.Epoch] // of the process that wrote it; nil: not read yet
 
 	stuck     bool      // it could not be deleted, and that was said
@@ -33,6 +35,9 @@ func newFile(dir string, name segment.Name) *file {
 	f.last.Store(name.First - 1)
 	return f
 }
+
+// holdsRecords says whether any record of the segment is durable.
+func (f *file) holdsRecords() bool { return f.last.Load() >= f.name.First }
 
 func recoveredFile(dir string, s recovery.Segment) *file {
 	f := newFile(dir, s.Name)
@@ -144,6 +149,23 @@ func (s *files) records(first, last uint64) (n uint64) {
 		from, to := max(first, f.name.First), min(last, f.last.Load())
 		if from <= to {
 			n += to - from + 1
+		}
+	}
+	return n
+}
+
+// counted is the part of bytes that max_size counts. What the positions make of the newest segment, and of those before it
+// that hold the positions until it has them, is left out: however many there are, the queue has room for records.
+func (s *files) counted(positioned *file) int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var n int64
+	needed := positioned == nil
+	for _, f := range s.list {
+		needed = needed || f == positioned
+		n += f.size.Load()
+		if needed {
+			n -= f.surplus.Load()
 		}
 	}
 	return n

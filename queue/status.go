@@ -13,6 +13,7 @@ type counters struct {
 	saves, saveErrors, sealErrors, noteErrors  atomic.Uint64
 	droppedOldest, droppedNewest, droppedBytes atomic.Uint64
 	damaged, unstored                          atomic.Uint64
+	forgotten, forgottenRecords                atomic.Uint64
 }
 
 // Status is the state of a queue at one moment.
@@ -39,7 +40,11 @@ type Status struct {
 	SealErrors                     uint64
 	DroppedOldest, DroppedNewest   uint64 // records
 	Damaged                        uint64 // records lost to damage met while reading
-	LedgerRecords                  uint64 // records in the loss ledger, of all times
+	LedgerRecords                  uint64 // records in the loss ledger, of all times, without those that one output alone has given up
+	Forgotten, ForgottenRecords    uint64 // outputs, and what they had not done
+
+	KeptBytes int64 // of segments that every output has done
+	Sources   int   // sources with a position
 
 	Outputs []OutputStatus // by name
 }
@@ -53,19 +58,24 @@ type OutputStatus struct {
 	BacklogBytes   int64     // stored bytes, estimated
 	Oldest         time.Time // when the oldest record it was given and has not done was appended; zero: none
 	Lost           uint64    // records that never came, since the queue was opened
+	Shed           uint64    // records given up because its backlog was too large, since the queue was opened
+
+	ForgottenIn time.Duration // when it is forgotten, if nobody reads for it until then; 0: never
 }
 
 // Status gathers the state. It is cheap enough for a scrape a second.
 func (q *Queue) Status() Status {
-	c := &q.counters
+	c, lim := &q.counters, q.limits.Load()
 	s := Status{
-		Dir: q.opt.Dir, Mark: q.mark.Load(), First: q.files.first(q.mark.Load()), Bytes: q.files.bytes(), MaxSize: q.opt.MaxSize, WhenFull: q.opt.WhenFull,
+		Dir: q.opt.Dir, Mark: q.mark.Load(), First: q.files.first(q.mark.Load()), Bytes: q.files.bytes(), MaxSize: lim.MaxSize, WhenFull: lim.WhenFull,
 		Segments: len(q.files.snapshot()),
 		Records:  c.records.Load(), RawBytes: c.rawBytes.Load(), StoredBytes: c.storedBytes.Load(),
 		Syncs: c.syncs.Load(), SyncErrors: c.syncErrors.Load(), SyncTime: time.Duration(c.syncNanos.Load()),
 		Saves: c.saves.Load(), SaveErrors: c.saveErrors.Load(), SealErrors: c.sealErrors.Load(),
 		DroppedOldest: c.droppedOldest.Load(), DroppedNewest: c.droppedNewest.Load(), Damaged: c.damaged.Load(),
+		Forgotten: c.forgotten.Load(), ForgottenRecords: c.forgottenRecords.Load(), Sources: q.sources.count(),
 	}
+	_, s.KeptBytes = q.delivered()
 	q.in.Lock()
 	s.Next, s.Held, s.Full, s.FullSince, s.FullWhy, s.Fault = q.next, q.held, q.full, q.fullSince, q.fullWhy, q.fault
 	q.in.Unlock()
@@ -74,24 +84,12 @@ func (q *Queue) Status() Status {
 	q.losses.mu.Unlock()
 	for _, r := range q.known() {
 		r.progress.mu.Lock()
-		o := OutputStatus{Name: r.name, Attached: r.attached, Floor: r.floor, Lost: r.progress.lost}
-		var done uint64
-		for _, d := range r.done {
-			done += d.Last - d.First + 1
-		}
+		o := OutputStatus{Name: r.name, Attached: r.attached, Floor: r.floor, Lost: r.progress.lost, Shed: r.shed}
 		r.progress.mu.Unlock()
-		o.Oldest = r.lag()
-		q.backlog(&o, s.Mark, done)
+		o.Oldest, o.ForgottenIn = r.lag(), q.left(&r.progress)
+		o.BacklogRecords, o.BacklogBytes = r.Backlog()
 		s.Outputs = append(s.Outputs, o)
 	}
 	sort.Slice(s.Outputs, func(i, j int) bool { return s.Outputs[i].Name < s.Outputs[j].Name })
 	return s
-}
-
-func (q *Queue) backlog(o *OutputStatus, mark, done uint64) {
-	if o.Floor > mark {
-		return
-	}
-	o.BacklogRecords = mark + 1 - o.Floor - done
-	o.BacklogBytes = q.files.bytesAfter(o.Floor)
 }

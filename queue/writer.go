@@ -27,6 +27,12 @@ type writer struct {
 	marked    uint64            // mark that the newest frame in the file carries
 	link      segment.Link      // what the next segment's header says of this one
 	sources   map[string][]byte // source positions that are durable
+	moving    []move            // of sources, written and not durable
+	known     map[string][]byte // the queue's own positions as last written into the log
+	placed    bool              // positions without records were written and not synced
+	empty     []*file           // segments without records that go once a new one is durable
+	base      int64             // the segment size that was in force when the active segment began
+	over      bool              // the next segment begins even where max_size has no room for it
 	allocated int64             // bytes of the active file that have blocks
 	begun     bool              // the active segment begins with all positions, durable
 	fresh     bool              // the active segment holds no records
@@ -95,23 +101,14 @@ func (w *writer) take() bool {
 
 // advance writes what is to do, and syncs as the policy says.
 func (w *writer) advance() error {
-	if w.out == nil {
-		if err := w.open(); err != nil {
-			return err
-		}
+	if err := w.ready(); err != nil {
+		return err
 	}
-	if !w.begun {
-		if err := w.begin(); err != nil {
-			return err
-		}
-	}
-	due := false
 	if w.q.positionsDue.Swap(false) {
-		if err := w.writePositions(false); err != nil {
+		if err := w.writeChanges(false); err != nil {
 			w.q.positionsDue.Store(true)
 			return err
 		}
-		due = w.q.opt.Sync.Mode != SyncNever
 	}
 	for len(w.todo) > 0 {
 		n, err := w.place()
@@ -131,8 +128,25 @@ func (w *writer) advance() error {
 			return err
 		}
 	}
-	if due || len(w.unsynced) > 0 && w.syncDue() {
+	if w.placed {
+		return w.settlePositions()
+	}
+	if len(w.unsynced) > 0 && w.syncDue() {
 		return w.sync()
+	}
+	return nil
+}
+
+// ready sees to it that there is an active segment, begun as it has to be.
+func (w *writer) ready() error {
+	if err := w.applyLimits(); err != nil {
+		return err
+	}
+	if w.out == nil {
+		return w.open()
+	}
+	if !w.begun {
+		return w.begin()
 	}
 	return nil
 }
@@ -189,15 +203,15 @@ func (w *writer) place() (int, error) {
 	if err := w.out.Write(w.heads, w.bufs); err != nil {
 		return 0, w.poison(fmt.Errorf("write %s: %w", w.active.path, err))
 	}
-	w.placed(w.todo[:n], start)
+	w.book(w.todo[:n], start)
 	rest := copy(w.todo, w.todo[n:])
 	clear(w.todo[rest:])
 	w.todo = w.todo[:rest]
 	return n, nil
 }
 
-// placed books written frames.
-func (w *writer) placed(drafts []*draft, offset int64) {
+// book notes written frames.
+func (w *writer) book(drafts []*draft, offset int64) {
 	now := time.Now()
 	if len(w.unsynced) == 0 {
 		w.oldest = now
@@ -244,6 +258,9 @@ func (w *writer) settle() {
 		w.delay = 0
 		w.q.setFault(nil)
 	}
+	apply(w.sources, w.moving) // before the records: those that came later for the same key are behind them in the log
+	w.q.sources.settled(w.moving)
+	w.moving, w.placed = nil, false
 	held := 0
 	for _, d := range w.unsynced {
 		w.q.counters.records.Add(uint64(d.header.Count))
@@ -268,6 +285,7 @@ func (w *writer) poison(err error) error {
 	w.todo = append(append(make([]*draft, 0, len(w.unsynced)+len(w.todo)), w.unsynced...), w.todo...)
 	w.unsynced, w.waiting = w.unsynced[:0], 0
 	w.written = w.durable
+	w.moving, w.placed = nil, false // the next segment begins with them
 	w.q.ring.drop()
 	w.active.sealed.Store(true)
 	if w.active.last.Load() < w.active.name.First {
@@ -321,7 +339,7 @@ func (w *writer) finish() {
 }
 
 func (w *writer) lastFrames() error {
-	if err := w.writePositions(false); err != nil {
+	if err := w.writeChanges(true); err != nil {
 		return err
 	}
 	if _, err := w.control(segment.Close, nil, false); err != nil {

@@ -45,6 +45,10 @@ const (
 // can be lost for others, or after another rewind for the same output.
 const CauseRewind = "rewind"
 
+// CauseBacklog is the cause of records that one output has given up because its backlog grew over its limit. They are
+// not lost: other outputs deliver them, and what happens to them later is written down as if there was no such line.
+const CauseBacklog = "max_backlog"
+
 // Ledger is the open loss ledger of a data directory: appended to, synced, never changed. Lines that a crash tore are
 // passed over. Its methods may be called from several goroutines.
 type Ledger struct {
@@ -62,12 +66,13 @@ type Ledger struct {
 
 // ledgerSums is what has to be known of all lines.
 type ledgerSums struct {
-	records uint64
+	records uint64 // without those of max_backlog
 	lines   int
-	bad     int               // lines that cannot be read
-	told    checkpoint.Ranges // sequences that some line tells of
-	lost    checkpoint.Ranges // sequences that no output will get
-	spots   map[spot]struct{} // places that are written down
+	shed    map[string]checkpoint.Ranges // by output: what lines of max_backlog tell of
+	bad     int                          // lines that cannot be read
+	told    checkpoint.Ranges            // sequences that some line tells of
+	lost    checkpoint.Ranges            // sequences that no output will get
+	spots   map[spot]struct{}            // places that are written down
 }
 
 // spot is a place in a segment that a line of the ledger tells of.
@@ -115,6 +120,15 @@ func (l *Ledger) load(f vfs.File) error {
 // book adds one line to the sums.
 func (s *ledgerSums) book(loss Loss) {
 	s.lines++
+	if loss.Cause == CauseBacklog {
+		if s.shed == nil {
+			s.shed = map[string]checkpoint.Ranges{}
+		}
+		for _, output := range loss.Outputs {
+			s.shed[output] = s.shed[output].Add(loss.First, loss.Last)
+		}
+		return
+	}
 	s.records += loss.Count
 	if loss.Cause != CauseRewind {
 		s.told = s.told.Add(loss.First, loss.Last)
@@ -211,7 +225,15 @@ func (l *Ledger) Untold(r checkpoint.Range) []checkpoint.Range {
 	return l.mu.told.Without(r.First, r.Last)
 }
 
-// Total is how many records and lines the ledger tells of.
+// Unshed is what of the sequences of r no line of max_backlog tells of for that output.
+func (l *Ledger) Unshed(output string, r checkpoint.Range) []checkpoint.Range {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.shed[output].Without(r.First, r.Last)
+}
+
+// Total is how many lost records the ledger tells of, and how many lines it has. Records that only one output has given
+// up are not among them.
 func (l *Ledger) Total() (records uint64, lines int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
