@@ -52,6 +52,7 @@ var onlyThese = map[string][]string{
 	"github.com/expr-lang/expr":    {"forward/match"},
 	"golang.org/x/time":            {"forward"},
 	"google.golang.org/protobuf/":  {"forward/pack", "forward/output"},
+	"golang.org/x/net/":            {"forward/output"},
 	"github.com/prometheus/":       {"forward/admin", "forward"},
 	"encoding/binary":              {"queue/segment", "checkpoint", "recovery", "forward/pack", "forward/output"},
 	"hash/crc32":                   {"queue/segment", "checkpoint", "recovery"},

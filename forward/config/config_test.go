@@ -17,7 +17,7 @@ const (
 	topKeys   = "the keys are data_dir, shutdown_timeout, memory_limit, admin, queue, log, input and output"
 	queueKeys = "the keys are segment_size, max_size, min_free, when_full, sync, compression and keep_for"
 	inKinds   = `"generate", "http", "stdin" or "tcp"`
-	outKinds  = `"file", "http", "stdout" or "tcp"`
+	outKinds  = `"file", "http", "stdout", "tcp", "udp" or "unix"`
 	dataHint  = `add data_dir = "/var/lib/logmule" above the first [section]: the directory for the queue`
 	tomlHint  = "strings need quotes, sections are written [like.this]"
 	sizeHint  = `it must be a string with a unit, such as "64MiB"`

@@ -13,7 +13,7 @@ import (
 // The kinds of inputs and outputs, sorted: the values of the key type.
 var (
 	InputKinds  = []string{"generate", "http", "stdin", "tcp"}
-	OutputKinds = []string{"file", "http", "stdout", "tcp"}
+	OutputKinds = []string{"file", "http", "stdout", "tcp", "udp", "unix"}
 )
 
 // Section is an [input.NAME] or [output.NAME].

@@ -84,7 +84,7 @@ func (b *Batch) Reset() {
 	*b = Batch{
 		runs: b.runs[:0], starts: b.starts[:0], settled: b.settled[:0], rejected: b.rejected[:0], inner: b.inner[:0],
 		scratch: scratch, encoded: encoded,
-		record:  pack.Record{Attributes: pack.Attributes{Fields: b.record.Fields[:0]}},
+		record: pack.Record{Attributes: pack.Attributes{Fields: b.record.Fields[:0]}},
 	}
 }
 

@@ -46,11 +46,11 @@ func BenchmarkTCP(b *testing.B) {
 		_, _ = io.Copy(io.Discard, conn)
 		_ = conn.Close()
 	}()
-	o, err := newTCP(func(into any) error { into.(*tcpConfig).Address = l.Addr().String(); return nil }, Env{}.withDefaults())
+	o, err := newTCP(func(into any) error { into.(*tcpKeys).Address = l.Addr().String(); return nil }, Env{}.withDefaults())
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer o.(*tcp).Close()
+	defer o.(*stream).Close()
 	batch := batchOf("1", linesRun(strings.Split(strings.Repeat(strings.Repeat("x", 127)+"\n", 2047)+"y", "\n")...))
 	b.SetBytes(int64(batch.Bytes()))
 	b.ReportAllocs()
@@ -63,7 +63,7 @@ func BenchmarkTCP(b *testing.B) {
 
 // BenchmarkFile appends batches of 256 KiB.
 func BenchmarkFile(b *testing.B) {
-	o, err := newFile(func(into any) error { into.(*fileConfig).Path = b.TempDir() + "/app.log"; return nil }, Env{}.withDefaults())
+	o, err := newFile(func(into any) error { into.(*fileKeys).Path = b.TempDir() + "/app.log"; return nil }, Env{}.withDefaults())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -47,14 +47,14 @@ func TestConformance(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	if got := strings.Join(output.Kinds(), " "); got != "file http stdout tcp" {
+	if got := strings.Join(output.Kinds(), " "); got != "file http stdout tcp udp unix" {
 		t.Errorf("kinds: %s", got)
 	}
 	if got, want := output.Kinds(), config.OutputKinds; strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("the configuration knows %v, this package %v", want, got)
 	}
 	_, err := output.New("htpp", func(any) error { return nil }, output.Env{})
-	if err == nil || !strings.Contains(err.Error(), "file, http, stdout, tcp") {
+	if err == nil || !strings.Contains(err.Error(), "file, http, stdout, tcp, udp, unix") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"time"
 
+	"logmule/forward/codec"
 	"logmule/forward/pack"
 )
 
-type fileConfig struct {
-	Path string `toml:"path"`
+type fileKeys struct {
+	Path  string `toml:"path" doc:"file to append to; strftime conversions such as %Y stand for the time at which a record arrived"`
+	Codec string `toml:"codec" doc:"what is written of a record: \"plain\": its payload; \"syslog\": RFC 5424; \"syslog-3164\": RFC 3164"`
 }
 
 // fileOps are the operations that tests make fail.
@@ -29,6 +31,7 @@ type fileOps struct {
 type file struct {
 	env     Env
 	pattern pathPattern
+	format  format
 	ops     fileOps
 
 	given    []byte   // the restored state, which stays the state until a file is opened
@@ -46,7 +49,7 @@ type file struct {
 }
 
 func newFile(decode func(into any) error, env Env) (Output, error) {
-	var c fileConfig
+	c := fileKeys{Codec: codec.Plain}
 	if err := decode(&c); err != nil {
 		return nil, err
 	}
@@ -54,8 +57,12 @@ func newFile(decode func(into any) error, env Env) (Output, error) {
 	if err != nil {
 		return nil, err
 	}
+	encoder, err := codec.NewEncoder(c.Codec)
+	if err != nil {
+		return nil, err
+	}
 	ops := fileOps{write: (*os.File).Write, sync: (*os.File).Sync, truncate: (*os.File).Truncate}
-	return &file{env: env, pattern: pattern, ops: ops}, nil
+	return &file{env: env, pattern: pattern, format: lineFormat(encoder), ops: ops}, nil
 }
 
 // Restore takes the mark of the last checkpoint.
@@ -168,7 +175,7 @@ func (o *file) append(ctx context.Context, b *Batch, parts []span) (size int, er
 		}
 	}
 	for _, p := range parts {
-		o.lines = b.AppendLines(o.lines[:0], p.from, p.to)
+		o.lines = b.appendFramed(o.lines[:0], p.from, p.to, &o.format)
 		for _, line := range o.lines {
 			if err := ctx.Err(); err != nil {
 				return 0, err

@@ -19,7 +19,7 @@ import (
 func newTestFile(t *testing.T, path string) (*file, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
-	o, err := newFile(func(into any) error { into.(*fileConfig).Path = path; return nil },
+	o, err := newFile(func(into any) error { into.(*fileKeys).Path = path; return nil },
 		Env{Log: slog.New(slog.NewTextHandler(log, nil))}.withDefaults())
 	if err != nil {
 		t.Fatal(err)

@@ -56,6 +56,11 @@ func newFormat(codecName, framing string, most config.Bytes) (f format, err erro
 	return f, nil
 }
 
+// lineFormat is that of outputs without a key framing.
+func lineFormat(encoder codec.Encoder) format {
+	return format{encoder: encoder, framing: newlineFraming}
+}
+
 // asLines tells whether records leave as AppendLines writes them.
 func (f *format) asLines() bool {
 	return f.encoder == nil && f.framing == newlineFraming && f.most == 0
@@ -64,7 +69,8 @@ func (f *format) asLines() bool {
 // AppendEncoded is AppendLines for records that an encoder writes, nil for their payloads: each is followed by LF, and an
 // LF inside is left as it is. A record that cannot be written is rejected.
 func (b *Batch) AppendEncoded(dst net.Buffers, from, to int, encoder codec.Encoder) net.Buffers {
-	return b.appendFramed(dst, from, to, &format{encoder: encoder, framing: newlineFraming})
+	f := lineFormat(encoder)
+	return b.appendFramed(dst, from, to, &f)
 }
 
 // appendFramed appends the pending records [from, to), in one slice unless AppendLines does it. A record that cannot be

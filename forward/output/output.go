@@ -119,6 +119,8 @@ var kinds = map[string]func(decode func(into any) error, env Env) (Output, error
 	"http":   newHTTP,
 	"stdout": newStdout,
 	"tcp":    newTCP,
+	"udp":    newUDP,
+	"unix":   newUnix,
 }
 
 // Kinds lists the values that the key type of an [output.NAME] section may have, sorted.

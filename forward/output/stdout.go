@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"logmule/forward/codec"
 	"logmule/forward/pack"
 )
 
@@ -27,9 +28,10 @@ var newline = []byte{'\n'}
 // stdout writes lines to the standard output. It goes past os.File, which ends the process when the reader of the pipe
 // is gone and cannot stop waiting for a reader that is asleep.
 type stdout struct {
-	env   Env
-	raw   syscall.RawConn
-	chunk int // 0: not known yet
+	env    Env
+	raw    syscall.RawConn
+	format format
+	chunk  int // 0: not known yet
 
 	torn      int    // bytes of a line that were written before an error
 	tornBatch string // the batch it is in
@@ -38,24 +40,33 @@ type stdout struct {
 	lines net.Buffers
 }
 
-func newStdout(decode func(into any) error, env Env) (Output, error) {
-	if err := decode(&struct{}{}); err != nil {
-		return nil, err
-	}
-	return newStdoutFile(os.Stdout, env)
+type stdoutKeys struct {
+	Codec string `toml:"codec" doc:"what is written of a record: \"plain\": its payload; \"syslog\": RFC 5424; \"syslog-3164\": RFC 3164"`
 }
 
-func newStdoutFile(f *os.File, env Env) (*stdout, error) {
+func newStdout(decode func(into any) error, env Env) (Output, error) {
+	c := stdoutKeys{Codec: codec.Plain}
+	if err := decode(&c); err != nil {
+		return nil, err
+	}
+	encoder, err := codec.NewEncoder(c.Codec)
+	if err != nil {
+		return nil, err
+	}
+	return newStdoutFile(os.Stdout, encoder, env)
+}
+
+func newStdoutFile(f *os.File, encoder codec.Encoder, env Env) (*stdout, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("use standard output: %w; start logmule with one, such as >/dev/null", err)
 	}
-	return &stdout{env: env, raw: raw}, nil
+	return &stdout{env: env, raw: raw, format: lineFormat(encoder)}, nil
 }
 
 // Send writes the batch. After an error what was written is accepted, and the retry goes on in the middle of the line.
 func (s *stdout) Send(ctx context.Context, b *Batch) error {
-	s.lines = b.AppendLines(s.lines[:0], 0, b.Len())
+	s.lines = b.appendFramed(s.lines[:0], 0, b.Len(), &s.format)
 	if len(s.lines) == 0 {
 		return ctx.Err()
 	}
@@ -93,19 +104,25 @@ func (s *stdout) failed(err error) error {
 // got.
 func (s *stdout) tear(b *Batch, first, written int) {
 	var r pack.Record
-	for i := first; i < b.Len(); i++ {
+	for i, n := first, 0; i < b.Len(); i++ {
 		if !b.IsPending(i) {
 			continue
 		}
-		if err := b.Record(i, &r); err != nil {
-			return // cannot be: AppendLines decoded it
+		size := 0
+		if s.format.asLines() {
+			if err := b.Record(i, &r); err != nil {
+				return // cannot be: AppendLines decoded it
+			}
+			size = len(r.Payload) + 1
+		} else {
+			size = b.inner[n].to - b.inner[n].from
+			n++
 		}
-		if size := len(r.Payload) + 1; written < size {
+		if written < size {
 			s.torn, s.tornBatch, s.tornAt = written, b.ID, i
 			return
-		} else {
-			written -= size
 		}
+		written -= size
 		b.Accept(i)
 	}
 }

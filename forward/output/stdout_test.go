@@ -15,7 +15,7 @@ import (
 
 func newTestStdout(t *testing.T, f *os.File) *stdout {
 	t.Helper()
-	o, err := newStdoutFile(f, Env{}.withDefaults())
+	o, err := newStdoutFile(f, nil, Env{}.withDefaults())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,18 +59,18 @@ func reset(t *testing.T, conn *net.TCPConn) {
 	}
 }
 
-func newTestTCP(t *testing.T, p *peer, resend config.Bytes, timeout time.Duration) *tcp {
+func newTestTCP(t *testing.T, p *peer, resend config.Bytes, timeout time.Duration) *stream {
 	t.Helper()
 	o, err := newTCP(func(into any) error {
-		c := into.(*tcpConfig)
+		c := into.(*tcpKeys)
 		c.Address, c.Resend, c.Timeout = p.Addr().String(), resend, config.Duration(timeout)
 		return nil
 	}, Env{}.withDefaults())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = o.(*tcp).Close() })
-	return o.(*tcp)
+	t.Cleanup(func() { _ = o.(*stream).Close() })
+	return o.(*stream)
 }
 
 func mustSend(t *testing.T, o Output, b *Batch) {
@@ -80,7 +80,7 @@ func mustSend(t *testing.T, o Output, b *Batch) {
 	}
 }
 
-func mustLose(t *testing.T, o *tcp) {
+func mustLose(t *testing.T, o *stream) {
 	t.Helper()
 	select {
 	case <-o.Lost():
@@ -352,13 +352,19 @@ func TestTCPNothingIsMissingOnABadNetwork(t *testing.T) {
 }
 
 func TestTCPConfiguration(t *testing.T) {
-	for want, c := range map[string]tcpConfig{
-		"address is missing":           {Timeout: 1e9},
-		`address = "x" is no address`:  {Address: "x", Timeout: 1e9},
-		`timeout = "1ns" is too short`: {Address: "x:1", Timeout: 1},
-		`resend = "1GiB" is too large`: {Address: "x:1", Timeout: 1e9, Resend: 1 << 30},
+	for want, set := range map[string]func(c *tcpKeys){
+		"address is missing":                        func(c *tcpKeys) { c.Address = "" },
+		`address = "x" is no address`:               func(c *tcpKeys) { c.Address = "x" },
+		`timeout = "1ns" is too short`:              func(c *tcpKeys) { c.Timeout = 1 },
+		`resend = "1GiB" is too large`:              func(c *tcpKeys) { c.Resend = 1 << 30 },
+		`max_record = "1GiB" is out of range`:       func(c *tcpKeys) { c.MaxRecord = 1 << 30 },
+		"framing is empty":                          func(c *tcpKeys) { c.Framing = "" },
+		`framing = "lf" is not known`:               func(c *tcpKeys) { c.Framing = "lf" },
+		`codec = "json" is not known`:               func(c *tcpKeys) { c.Codec = "json" },
+		`codec = "syslog" does not go with framing`: func(c *tcpKeys) { c.Codec, c.Framing = "syslog", "heka" },
+		"tls needs both or none":                    func(c *tcpKeys) { c.TLS.Cert = "x.pem" },
 	} {
-		_, err := newTCP(func(into any) error { *into.(*tcpConfig) = c; return nil }, Env{}.withDefaults())
+		_, err := newTCP(func(into any) error { c := into.(*tcpKeys); c.Address = "x:1"; set(c); return nil }, Env{}.withDefaults())
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
