@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"logmule/forward/codec"
 	"logmule/forward/config"
 	"logmule/forward/transport"
 )
@@ -35,6 +36,7 @@ type httpKeys struct {
 	Insecure  bool          `toml:"insecure" doc:"true: listen beyond this machine without TLS, and take credentials in the clear"`
 	TLS       transport.TLS `toml:"tls" doc:"certificate to listen with, and whose certificates clients have to show"`
 	transport.Credentials
+	codecKeys
 }
 
 // checkPeers judges who can reach the input and what of theirs others could read on the way.
@@ -62,6 +64,7 @@ type httpInput struct {
 	listen    string
 	maxBody   int
 	maxRecord int
+	codec     string
 	tls       transport.TLS
 
 	credentials transport.Credentials
@@ -74,11 +77,14 @@ type httpInput struct {
 }
 
 func newHTTP(decode func(into any) error, env Env) (Input, error) {
-	keys := httpKeys{MaxBody: defaultMaxBody, MaxRecord: defaultMaxRecord}
+	keys := httpKeys{MaxBody: defaultMaxBody, MaxRecord: defaultMaxRecord, codecKeys: codecKeys{codec.Plain}}
 	if err := decode(&keys); err != nil {
 		return nil, err
 	}
 	if err := keys.checkPeers(); err != nil {
+		return nil, err
+	}
+	if err := keys.codecKeys.check(); err != nil {
 		return nil, err
 	}
 	if err := checkMaxRecord(keys.MaxRecord); err != nil {
@@ -87,7 +93,7 @@ func newHTTP(decode func(into any) error, env Env) (Input, error) {
 	if keys.MaxBody < 1 || keys.MaxBody > maxBodyLimit {
 		return nil, fmt.Errorf(`max_body = "%s" is out of range; use a size from "1B" to "1GiB"`, keys.MaxBody)
 	}
-	return &httpInput{env: env, listen: keys.Listen, maxBody: int(keys.MaxBody), maxRecord: int(keys.MaxRecord), tls: keys.TLS,
+	return &httpInput{env: env, listen: keys.Listen, maxBody: int(keys.MaxBody), maxRecord: int(keys.MaxRecord), codec: keys.Codec, tls: keys.TLS,
 		credentials: keys.Credentials, inTheClear: keys.Credentials.On() && !keys.TLS.On() && !transport.IsLoopbackAddress(keys.Listen),
 		repeats: newRepeats(), unpacker: transport.NewUnpacker(), stall: bodyStall, gone: goneAfter}, nil
 }
@@ -95,6 +101,10 @@ func newHTTP(decode func(into any) error, env Env) (Input, error) {
 // Run listens and serves until ctx ends. Requests whose body is still on its way are refused then; those that are
 // stored get shutdownGrace to become durable and be answered.
 func (h *httpInput) Run(ctx context.Context, emit Emit) error {
+	emit, err := h.env.decoding(h.codec, emit)
+	if err != nil {
+		return err
+	}
 	secure, err := h.tls.Server()
 	if err != nil {
 		return fmt.Errorf("input %s: %w", h.env.Name, err)

@@ -2,22 +2,17 @@ package output
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"hash/maphash"
 	"net"
 	"net/http"
 	"net/url"
 	"sync/atomic"
 	"time"
 
-	"logmule/forward/config"
+	"logmule/forward/codec"
+	"logmule/forward/transport"
 )
-
-type httpConfig struct {
-	URL      string          `toml:"url"`
-	Timeout  config.Duration `toml:"timeout"`
-	MaxBatch config.Bytes    `toml:"max_batch"`
-}
 
 // httpOutput posts batches. A batch that the destination refuses is halved again and again, until it is known which
 // single records it does not want.
@@ -28,8 +23,15 @@ type httpOutput struct {
 	timeout  time.Duration
 	maxBatch int
 
-	transport *http.Transport
-	wires     atomic.Bool // there was a connection
+	http2   bool
+	encoder codec.Encoder // nil: payloads
+
+	tls        transport.TLS
+	inTheClear bool        // credentials can be read on the way
+	header     http.Header // of every request
+	transport  *http.Transport
+	ready      bool        // transport has what tls says
+	wires      atomic.Bool // there was a connection
 
 	// What is left of the batch: ranges of records, the next one last. They outlive an error, so that a retry sends the
 	// very same parts under the very same keys.
@@ -38,30 +40,37 @@ type httpOutput struct {
 	count int
 
 	lines net.Buffers
+
+	packer   *transport.Packer // nil: no compression
+	packed   []byte            // what it made of the last part, nil for none
+	packedOf uint64            // the hash of that
+	hash     maphash.Hash
 }
 
 func newHTTP(decode func(into any) error, env Env) (Output, error) {
-	c := httpConfig{Timeout: config.Duration(10 * time.Second), MaxBatch: 1 << 20}
-	if err := decode(&c); err != nil {
+	c := newHTTPConfig()
+	if err := decode(c); err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(c.URL)
-	switch {
-	case c.URL == "":
-		return nil, errors.New(`url is missing; add the destination's, such as url = "http://127.0.0.1:9000/logs"`)
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return nil, errors.New(`url is not that of a web server; write one such as "http://127.0.0.1:9000/logs"`)
-	case c.Timeout < config.Duration(time.Millisecond):
-		return nil, fmt.Errorf(`timeout = "%v" is too short; write a duration of at least 1ms, such as "10s"`, c.Timeout)
-	case c.MaxBatch < 1 || c.MaxBatch > mostBytes:
-		return nil, fmt.Errorf(`max_batch = "%v" is out of range; write from 1B to %v`, c.MaxBatch, mostBytes)
+	u, err := c.check()
+	if err != nil {
+		return nil, err
 	}
 	h := &httpOutput{
 		env: env, url: u, where: u.Redacted(), timeout: time.Duration(c.Timeout), maxBatch: int(c.MaxBatch),
+		http2: c.HTTP2, tls: c.TLS, inTheClear: c.inTheClear(u), header: c.header(u),
 	}
-	// One request is under way at a time, so one connection is kept. HTTP/1 only: the rules about what was sent on a
-	// connection, see wire, are about those. No proxy: what an environment variable says about browsers is no
-	// configuration of a log forwarder.
+	if h.encoder, err = codec.NewEncoder(c.Codec); err != nil {
+		return nil, err
+	}
+	if h.packer, err = transport.NewPacker(c.Compression); err != nil {
+		return nil, err
+	}
+	if h.packer != nil {
+		h.header.Set("Content-Encoding", h.packer.Coding().String())
+	}
+	// One request is under way at a time, so one connection is kept. No proxy: what an environment variable says about
+	// browsers is no configuration of a log forwarder.
 	h.transport = &http.Transport{
 		DialContext:            h.dial,
 		TLSHandshakeTimeout:    h.timeout,
@@ -72,7 +81,9 @@ func newHTTP(decode func(into any) error, env Env) (Output, error) {
 		WriteBufferSize:        32 << 10,
 		Protocols:              new(http.Protocols),
 	}
-	h.transport.Protocols.SetHTTP1(true)
+	h.transport.Protocols.SetHTTP1(!h.http2 || u.Scheme == "https")
+	h.transport.Protocols.SetHTTP2(h.http2)
+	h.transport.Protocols.SetUnencryptedHTTP2(h.http2)
 	return h, nil
 }
 
@@ -95,7 +106,11 @@ func (h *httpOutput) Send(ctx context.Context, b *Batch) error {
 	for len(h.parts) > 0 {
 		last := len(h.parts) - 1
 		part := h.parts[last]
-		h.lines = b.AppendLines(h.lines[:0], part.from, part.to)
+		if h.encoder == nil {
+			h.lines = b.AppendLines(h.lines[:0], part.from, part.to)
+		} else {
+			h.lines = b.AppendEncoded(h.lines[:0], part.from, part.to, h.encoder)
+		}
 		size, pending := total(h.lines), b.pendingIn(part.from, part.to)
 		if pending > 1 && size > h.maxBatch {
 			h.halve(part)

@@ -175,7 +175,7 @@ func TestHTTPLongAnswers(t *testing.T) {
 
 // TestHTTPBodyEnds: net/http may read on when the request is over, but the lines belong to somebody else then.
 func TestHTTPBodyEnds(t *testing.T) {
-	b := &body{lines: net.Buffers{[]byte("one\n"), []byte("two\n")}}
+	b := newBody(net.Buffers{[]byte("one\n"), []byte("two\n")})
 	r := b.reader()
 	if n, err := r.Read(make([]byte, 5)); n != 5 || err != nil || b.whole {
 		t.Fatalf("read %d bytes, %v, whole %v", n, err, b.whole)
@@ -184,8 +184,8 @@ func TestHTTPBodyEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if all, err := io.ReadAll(again); string(all) != "one\ntwo\n" || err != nil || !b.sent() {
-		t.Fatalf("read %q, %v, sent %v", all, err, b.sent())
+	if all, err := io.ReadAll(again); string(all) != "one\ntwo\n" || err != nil || !b.sent(t.Context(), 1) {
+		t.Fatalf("read %q, %v, sent %v", all, err, b.sent(t.Context(), 1))
 	}
 	b.end()
 	if n, err := r.Read(make([]byte, 5)); n != 0 || err == nil {
