@@ -46,6 +46,15 @@ func (d *deadLetters) get() (*queue.Queue, error) {
 	return q, nil
 }
 
+// limit changes the limits of the queue, if it is open; if not, it is opened with those that are in force then.
+func (d *deadLetters) limit(l queue.Limits) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.queue != nil {
+		d.queue.SetLimits(l)
+	}
+}
+
 // close ends what get has opened. No add may follow.
 func (d *deadLetters) close() error {
 	d.mu.Lock()

@@ -149,6 +149,7 @@ func (e *Engine) addInput(r *roster, section config.Section) error {
 	s.build = func() (input.Input, error) {
 		in, err := e.outside.input(section.Type, section.Decode, input.Env{
 			Name: section.Name, Hostname: e.hostname, Log: e.log, Memory: e.memory, Ready: s.ready, Counters: &s.counters,
+			Positions: &positions{queue: func() sourceKeeper { return e.queue.Load() }, prefix: "in/" + section.Name + "/"},
 		})
 		return in, section.Place(err)
 	}
@@ -216,6 +217,14 @@ func queueOptions(cfg *config.Config, dir string, log *slog.Logger) queue.Option
 		opt.WhenFull = queue.DropNewest
 	}
 	return opt
+}
+
+// limitsOf are what of the options can be changed while the queue is open.
+func limitsOf(opt queue.Options) queue.Limits {
+	return queue.Limits{
+		MaxSize: opt.MaxSize, MinFree: opt.MinFree, WhenFull: opt.WhenFull,
+		KeepFor: opt.KeepFor, KeepSize: opt.KeepSize, ForgetAfter: opt.ForgetAfter,
+	}
 }
 
 // Run runs until ctx ends, then stops in order and returns nil: inputs, requests in flight (for at most

@@ -16,6 +16,7 @@ import (
 // appender is the end of an input's way: the queue.
 type appender interface {
 	Append(ctx context.Context, runs []segment.Run) (last uint64, err error)
+	AppendKept(ctx context.Context, runs []segment.Run) (last uint64, err error)
 	WaitDurable(ctx context.Context, sequence uint64) error
 }
 
@@ -48,7 +49,11 @@ func (g *ingest) emit(ctx context.Context, p *pack.Pack) (input.Receipt, error) 
 	if err := s.fill(p); err != nil {
 		return input.Receipt{}, err
 	}
-	last, err := g.queue.Append(ctx, s.runs)
+	add := g.queue.Append
+	if p.Kept {
+		add = g.queue.AppendKept
+	}
+	last, err := add(ctx, s.runs)
 	if errors.Is(err, queue.ErrDropped) {
 		return input.Receipt{}, input.ErrDropped
 	}

@@ -18,6 +18,7 @@ type fakeQueue struct {
 	appends int
 	runs    []segment.Run
 	keep    bool // copy the runs
+	kept    int  // appends of packs that their source keeps
 	err     error
 }
 
@@ -36,12 +37,32 @@ func (q *fakeQueue) Append(_ context.Context, runs []segment.Run) (uint64, error
 	return 42, nil
 }
 
+func (q *fakeQueue) AppendKept(ctx context.Context, runs []segment.Run) (uint64, error) {
+	q.kept++
+	return q.Append(ctx, runs)
+}
+
 func (q *fakeQueue) WaitDurable(context.Context, uint64) error { return errors.New("asked") }
 
 func linesPack(body string) *pack.Pack {
 	return &pack.Pack{
 		Shared: pack.Attributes{Timestamp: 1, Type: "app", Logger: "peer", Severity: 7, Hostname: "here"},
 		Form:   pack.Lines, Body: []byte(body), Count: pack.CountLines([]byte(body)),
+	}
+}
+
+func TestEmitOfWhatTheSourceKeeps(t *testing.T) {
+	q := new(fakeQueue)
+	g := &ingest{queue: q}
+	p := linesPack("one\n")
+	for _, kept := range []bool{false, true} {
+		p.Kept = kept
+		if _, err := g.emit(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if q.appends != 2 || q.kept != 1 {
+		t.Errorf("%d appends, %d of them kept", q.appends, q.kept)
 	}
 }
 

@@ -161,6 +161,7 @@ func (e *Engine) replace(ctx context.Context, s *stopper, cfg *config.Config, ne
 	var did changes
 	now := e.roster.Load()
 	inputs, outputs := compare(&did, now.sources, next.sources), compare(&did, now.consumers, next.consumers)
+	e.limit(cfg)
 	for _, ending := range did.ending {
 		e.leaving.send(ending, time.Duration(cfg.ShutdownTimeout))
 	}
@@ -179,6 +180,16 @@ func (e *Engine) replace(ctx context.Context, s *stopper, cfg *config.Config, ne
 	e.greet()
 	e.settle(ctx, inputs)
 	return did
+}
+
+// limit puts the limits of the queues in force, where they differ.
+func (e *Engine) limit(cfg *config.Config) {
+	limits := limitsOf(queueOptions(cfg, cfg.DataDir, e.log))
+	if old := e.settings.Load(); limits == limitsOf(queueOptions(old, old.DataDir, e.log)) {
+		return
+	}
+	e.queue.Load().SetLimits(limits)
+	e.dead.limit(limits)
 }
 
 // settle waits until inputs listen or have failed, so that whoever asked for the reload sees the end of it. It does not

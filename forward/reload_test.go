@@ -404,3 +404,83 @@ func TestNoticesComeInOrder(t *testing.T) {
 		}
 	})
 }
+
+func TestLimitsFollowAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, in, out := newRig(t), newTap(), new(sink)
+		r.reloadable()
+		r.cfg.Queue.SegmentSize, r.cfg.Queue.MaxSize, r.cfg.Queue.Compression = 64<<10, 1<<20, "none"
+		out.send = func(context.Context, *output.Batch) error { return errRefused }
+		r.addInput("in", in.build)
+		r.addOutput("out", out.build)
+		r.start()
+		fill := func() {
+			for ok := true; ok; ok, _ = r.e.Ready() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				in.trySend(ctx, strings.Repeat("x", 10_000))
+				cancel()
+			}
+		}
+		fill()
+		r.reload(func(c *config.Config) { c.Queue.MaxSize = 2 << 20 })
+		eventually(t, "room", func() bool { ok, _ := r.e.Ready(); return ok })
+		if got := r.e.status().Queue.MaxBytes; got != 2<<20 {
+			t.Errorf("the status says max_size is %d", got)
+		}
+		fill()
+		r.reload(func(c *config.Config) { c.Queue.WhenFull = "drop_oldest" })
+		in.send(t, "the newest")
+		r.mustStop()
+	})
+}
+
+func TestPositionsAreThoseOfTheInput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.reloadable()
+		found := map[string]map[string][]byte{}
+		builds := map[string]func(input.Env) (input.Input, error){}
+		for _, name := range []string{"a", "ab"} {
+			builds[name] = func(env input.Env) (input.Input, error) {
+				return runFunc(func(ctx context.Context, emit input.Emit) error {
+					found[name] = env.Positions.Load()
+					env.Ready("here")
+					p := linesPack("one\n")
+					p.Source, p.Position = "in/"+name+"/file", []byte("1")
+					receipt, err := emit(ctx, p)
+					if err != nil {
+						t.Error(err)
+					}
+					env.Positions.Set("empty", []byte("0"))
+					env.Positions.Set("gone", []byte("0"))
+					env.Positions.Forget("gone")
+					if now := env.Positions.Load(); string(now["file"]) != "1" {
+						t.Errorf("the position of an accepted pack is not found: %q", now)
+					}
+					if err := receipt.Wait(ctx); err != nil {
+						t.Error(err)
+					}
+					<-ctx.Done()
+					return nil
+				}), nil
+			}
+			r.addInput(name, builds[name])
+		}
+		r.start()
+		r.reload(func(c *config.Config) { c.Inputs = sections("other:a", "ab") })
+		check := func(when string, names ...string) {
+			t.Helper()
+			for _, name := range names {
+				if got := found[name]; len(got) != 2 || string(got["file"]) != "1" || string(got["empty"]) != "0" {
+					t.Errorf("%s input %s finds %q", when, name, got)
+				}
+			}
+		}
+		check("after a reload", "a")
+		r.mustStop()
+		clear(found)
+		r.start()
+		check("after a restart", "a", "ab")
+		r.mustStop()
+	})
+}
