@@ -112,6 +112,7 @@ func newEngine(cfg *config.Config, opt Options, outside outside) (*Engine, error
 		now := e.settings.Load()
 		opt := queueOptions(now, filepath.Join(now.DataDir, DeadLetterDir), e.log.With("queue", "deadletter"))
 		opt.Sync = queue.SyncPolicy{Mode: queue.SyncAlways} // whatever sync says: nobody else has these records any more
+		opt.ForgetAfter = 0                                 // nobody reads them until somebody asks for it
 		return outside.queue(opt)
 	}}
 	var err error
@@ -195,28 +196,38 @@ func (r *roster) claim(section config.Section, role string, built any, s *stay) 
 
 // queueOptions are those of [queue] for a queue in dir.
 func queueOptions(cfg *config.Config, dir string, log *slog.Logger) queue.Options {
-	q := cfg.Queue
+	q, l := cfg.Queue, queueLimits(cfg)
 	opt := queue.Options{
-		Dir: dir, SegmentSize: int64(q.SegmentSize), MaxSize: int64(q.MaxSize), MinFree: int64(q.MinFree),
+		Dir: dir, SegmentSize: int64(q.SegmentSize), MaxSize: l.MaxSize, MinFree: l.MinFree, WhenFull: l.WhenFull,
 		Sync:    queue.SyncPolicy{Mode: queue.SyncMode(q.Sync.Mode), Every: time.Duration(q.Sync.Every)},
 		Codec:   segment.Snappy,
-		KeepFor: time.Duration(q.KeepFor),
-		Holder:  fmt.Sprintf("logmule run, process %d", os.Getpid()),
-		Log:     log,
-	}
-	if q.MinFree == 0 {
-		opt.MinFree = -1 // none
+		KeepFor: l.KeepFor, KeepSize: l.KeepSize, ForgetAfter: l.ForgetAfter,
+		Holder: fmt.Sprintf("logmule run, process %d", os.Getpid()),
+		Log:    log,
 	}
 	if q.Compression == "none" {
 		opt.Codec = segment.None
 	}
+	return opt
+}
+
+// queueLimits are those of [queue]. They can change while the queue is open; forget_after is not for dead letters.
+func queueLimits(cfg *config.Config) queue.Limits {
+	q := cfg.Queue
+	l := queue.Limits{
+		MaxSize: int64(q.MaxSize), MinFree: int64(q.MinFree),
+		KeepFor: time.Duration(q.KeepFor), KeepSize: int64(q.KeepSize), ForgetAfter: time.Duration(q.ForgetAfter),
+	}
+	if q.MinFree == 0 {
+		l.MinFree = -1 // none
+	}
 	switch q.WhenFull {
 	case "drop_oldest":
-		opt.WhenFull = queue.DropOldest
+		l.WhenFull = queue.DropOldest
 	case "drop_newest":
-		opt.WhenFull = queue.DropNewest
+		l.WhenFull = queue.DropNewest
 	}
-	return opt
+	return l
 }
 
 // limitsOf are what of the options can be changed while the queue is open.
@@ -254,8 +265,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	for _, o := range q.Status().Outputs {
 		if !o.Attached {
-			e.log.Warn("an output that is not configured any more holds its records until it is configured again",
-				"output", o.Name, "backlog_records", o.BacklogRecords)
+			e.log.Warn("an output that is not configured any more holds its records until it is configured again, or forgotten",
+				"output", o.Name, "backlog_records", o.BacklogRecords, "forgotten_in", o.ForgottenIn.Round(time.Second))
 		}
 	}
 	for _, in := range first.sources {

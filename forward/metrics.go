@@ -70,7 +70,11 @@ var (
 		counter("queue_checkpoint_saves_total", "Saves of output positions.", nil, func(q *QueueStatus) float64 { return float64(q.CheckpointSaves) }),
 		counter("queue_checkpoint_errors_total", "Saves that failed and were tried again.", nil, func(q *QueueStatus) float64 { return float64(q.CheckpointFails) }),
 		counter("queue_seal_errors_total", "Segments left without a trailer until the next start.", nil, func(q *QueueStatus) float64 { return float64(q.SealErrors) }),
-		gauge("queue_ledger_records", "Records in the loss ledger, of all times.", nil, func(q *QueueStatus) float64 { return float64(q.LedgerRecords) }),
+		gauge("queue_ledger_records", "Lost records in the loss ledger, of all times, without those that max_backlog dropped for one output.", nil, func(q *QueueStatus) float64 { return float64(q.LedgerRecords) }),
+		gauge("queue_kept_bytes", "Bytes of segments that every output has done, kept by keep_for or keep_size.", nil, func(q *QueueStatus) float64 { return float64(q.KeptBytes) }),
+		gauge("queue_source_positions", "Sources, such as files, that the queue keeps a position of.", nil, func(q *QueueStatus) float64 { return float64(q.Sources) }),
+		counter("queue_forgotten_outputs_total", "Outputs forgotten because they were not configured for forget_after.", nil, func(q *QueueStatus) float64 { return float64(q.Forgotten) }),
+		counter("queue_forgotten_records_total", "Records that these had not done.", nil, func(q *QueueStatus) float64 { return float64(q.ForgottenRecords) }),
 		gauge("start_torn_tail_bytes", "Torn tail that this start cut off.", nil, func(q *QueueStatus) float64 { return float64(q.TornTailBytes) }),
 		gauge("start_healed_bytes", "Bytes that this start healed from parity.", nil, func(q *QueueStatus) float64 { return float64(q.HealedBytes) }),
 		gauge("start_quarantined_bytes", "Damaged bytes that this start set aside.", nil, func(q *QueueStatus) float64 { return float64(q.Quarantined) }),
@@ -120,6 +124,7 @@ var (
 		counter("output_cut_bytes_total", "Bytes cut off a file because they are written again.", byOutput, func(o *OutputStatus) float64 { return float64(o.CutBytes) }),
 		counter("output_dead_letter_records_total", "Records that the destination refused for good, stored as dead letters.", byOutput, func(o *OutputStatus) float64 { return float64(o.DeadLetters) }),
 		counter("output_lost_records_total", "Records dropped or destroyed before the output was given them.", byOutput, func(o *OutputStatus) float64 { return float64(o.Lost) }),
+		counter("output_shed_records_total", "Records given up because the backlog grew over max_backlog.", byOutput, func(o *OutputStatus) float64 { return float64(o.Shed) }),
 		counter("output_panics_total", "Panics contained.", byOutput, func(o *OutputStatus) float64 { return float64(o.Panics) }),
 	}
 )

@@ -45,35 +45,48 @@ type ConfigStatus struct {
 
 // QueueStatus is the state of the queue. It is empty but for Dir until the queue has recovered.
 type QueueStatus struct {
-	Dir             string      `json:"dir"`
-	ID              string      `json:"id"`
-	Epoch           string      `json:"epoch"` // start counter and random number of this start
-	Mark            uint64      `json:"mark"`  // last sequence known to be on stable storage
-	First           uint64      `json:"first"` // oldest retained sequence
-	Next            uint64      `json:"next"`  // sequence of the next record
-	Segments        int         `json:"segments"`
-	Bytes           int64       `json:"bytes"`     // of all segments
-	MaxBytes        int64       `json:"max_bytes"` // max_size
-	Full            *FullStatus `json:"full,omitempty"`
-	Fault           string      `json:"fault,omitempty"` // why the disk takes nothing
-	AppendedRecords uint64      `json:"appended_records"`
-	AppendedBytes   uint64      `json:"appended_bytes"` // bodies, before compression
-	StoredBytes     uint64      `json:"stored_bytes"`   // frames
-	Syncs           uint64      `json:"syncs"`
-	SyncSeconds     float64     `json:"sync_seconds"`
-	SyncErrors      uint64      `json:"sync_errors"`
-	CheckpointSaves uint64      `json:"checkpoint_saves"`
-	CheckpointFails uint64      `json:"checkpoint_errors"`
-	SealErrors      uint64      `json:"seal_errors"`
-	DroppedOldest   uint64      `json:"dropped_oldest_records"`
-	DroppedNewest   uint64      `json:"dropped_newest_records"`
-	Damaged         uint64      `json:"damaged_records"`       // found damaged while reading
-	LedgerRecords   uint64      `json:"ledger_records"`        // in the loss ledger, of all times
-	TornTailBytes   int64       `json:"start_torn_tail_bytes"` // what this start found
-	HealedBytes     int64       `json:"start_healed_bytes"`
-	Quarantined     int64       `json:"start_quarantined_bytes"`
-	LostAtStart     uint64      `json:"start_lost_records"`
-	Detached        []string    `json:"detached_outputs,omitempty"` // known outputs that are not configured; their records are held
+	Dir              string      `json:"dir"`
+	ID               string      `json:"id"`
+	Epoch            string      `json:"epoch"` // start counter and random number of this start
+	Mark             uint64      `json:"mark"`  // last sequence known to be on stable storage
+	First            uint64      `json:"first"` // oldest retained sequence
+	Next             uint64      `json:"next"`  // sequence of the next record
+	Segments         int         `json:"segments"`
+	Bytes            int64       `json:"bytes"`     // of all segments
+	MaxBytes         int64       `json:"max_bytes"` // max_size
+	Full             *FullStatus `json:"full,omitempty"`
+	Fault            string      `json:"fault,omitempty"` // why the disk takes nothing
+	AppendedRecords  uint64      `json:"appended_records"`
+	AppendedBytes    uint64      `json:"appended_bytes"` // bodies, before compression
+	StoredBytes      uint64      `json:"stored_bytes"`   // frames
+	Syncs            uint64      `json:"syncs"`
+	SyncSeconds      float64     `json:"sync_seconds"`
+	SyncErrors       uint64      `json:"sync_errors"`
+	CheckpointSaves  uint64      `json:"checkpoint_saves"`
+	CheckpointFails  uint64      `json:"checkpoint_errors"`
+	SealErrors       uint64      `json:"seal_errors"`
+	DroppedOldest    uint64      `json:"dropped_oldest_records"`
+	DroppedNewest    uint64      `json:"dropped_newest_records"`
+	Damaged          uint64      `json:"damaged_records"`       // found damaged while reading
+	LedgerRecords    uint64      `json:"ledger_records"`        // in the loss ledger, of all times
+	TornTailBytes    int64       `json:"start_torn_tail_bytes"` // what this start found
+	HealedBytes      int64       `json:"start_healed_bytes"`
+	Quarantined      int64       `json:"start_quarantined_bytes"`
+	LostAtStart      uint64      `json:"start_lost_records"`
+	KeptBytes        int64       `json:"kept_bytes"`       // of segments that every output has done
+	Sources          int         `json:"source_positions"` // sources that the queue keeps a position of
+	Forgotten        uint64      `json:"forgotten_outputs"`
+	ForgottenRecords uint64      `json:"forgotten_records"`          // that these had not done
+	Detached         []string    `json:"detached_outputs,omitempty"` // known outputs that are not configured; their records are held
+	Holding          []Holding   `json:"holding,omitempty"`          // what they hold, and for how long
+}
+
+// Holding is an output that is not configured and still holds records.
+type Holding struct {
+	Output         string  `json:"output"`
+	BacklogRecords uint64  `json:"backlog_records"`
+	BacklogBytes   int64   `json:"backlog_bytes"`
+	ForgottenIn    float64 `json:"forgotten_in_seconds"` // of running time; 0: never
 }
 
 // FullStatus says since when the queue is full, why, and what is done about it.
@@ -131,6 +144,7 @@ type OutputStatus struct {
 	CutBytes       uint64  `json:"cut_bytes"`
 	DeadLetters    uint64  `json:"dead_letters"`
 	Lost           uint64  `json:"lost_records"` // dropped or destroyed before it could be given them
+	Shed           uint64  `json:"shed_records"` // given up because the backlog grew over max_backlog
 }
 
 // Status gathers the state. It may be called at any time.
@@ -159,6 +173,9 @@ func (e *Engine) status() Status {
 			attached[o.Name] = o
 			if !o.Attached {
 				s.Queue.Detached = append(s.Queue.Detached, o.Name)
+				s.Queue.Holding = append(s.Queue.Holding, Holding{
+					Output: o.Name, BacklogRecords: o.BacklogRecords, BacklogBytes: o.BacklogBytes, ForgottenIn: o.ForgottenIn.Seconds(),
+				})
 			}
 		}
 	}
@@ -181,6 +198,7 @@ func queueStatus(q *queue.Queue, now queue.Status) QueueStatus {
 		Syncs: now.Syncs, SyncSeconds: now.SyncTime.Seconds(), SyncErrors: now.SyncErrors,
 		CheckpointSaves: now.Saves, CheckpointFails: now.SaveErrors, SealErrors: now.SealErrors,
 		DroppedOldest: now.DroppedOldest, DroppedNewest: now.DroppedNewest, Damaged: now.Damaged, LedgerRecords: now.LedgerRecords,
+		KeptBytes: now.KeptBytes, Sources: now.Sources, Forgotten: now.Forgotten, ForgottenRecords: now.ForgottenRecords,
 		TornTailBytes: start.TornTailBytes, HealedBytes: start.HealedBytes, Quarantined: start.QuarantinedBytes, LostAtStart: start.LostRecords,
 	}
 	if now.Full {
@@ -225,7 +243,7 @@ func (c *consumer) status(at queue.OutputStatus) OutputStatus {
 	s := OutputStatus{
 		PluginStatus: c.plugin.status(), Position: at.Floor, BacklogRecords: at.BacklogRecords, BacklogBytes: at.BacklogBytes,
 		Requests: n.Requests.Load(), Errors: n.Errors.Load(), Retries: c.retries.Load(), Reconnects: n.Reconnects.Load(),
-		ResentBytes: n.Resent.Load(), CutBytes: n.CutBytes.Load(), DeadLetters: c.deadLettered.Load(), Lost: at.Lost,
+		ResentBytes: n.Resent.Load(), CutBytes: n.CutBytes.Load(), DeadLetters: c.deadLettered.Load(), Lost: at.Lost, Shed: at.Shed,
 	}
 	s.Records, s.Bytes = c.records.Load(), n.BytesSent.Load()
 	if at.BacklogRecords > 0 && !at.Oldest.IsZero() {

@@ -21,12 +21,12 @@ import (
 
 // Config is a configuration, with the defaults where the file says nothing.
 type Config struct {
-	DataDir         string   `toml:"data_dir"`         // directory of the queue; never empty
-	ShutdownTimeout Duration `toml:"shutdown_timeout"` // how long requests in flight may take to finish at a stop
-	MemoryLimit     Bytes    `toml:"memory_limit"`     // shared by all connections for what is more than 4 KiB each
-	Admin           Admin    `toml:"admin"`
-	Queue           Queue    `toml:"queue"`
-	Log             Log      `toml:"log"`
+	DataDir         string   `toml:"data_dir" doc:"directory of the queue, made if it is missing; no two processes share one; required"`
+	ShutdownTimeout Duration `toml:"shutdown_timeout" doc:"how long requests in flight may take to finish at a stop; 0: they are given up at once"`
+	MemoryLimit     Bytes    `toml:"memory_limit" doc:"memory that all connections share for what is more than 4 KiB each, 1MiB to 1TiB"`
+	Admin           Admin    `toml:"admin" doc:"the status pages"`
+	Queue           Queue    `toml:"queue" doc:"the queue on the disk"`
+	Log             Log      `toml:"log" doc:"what the daemon says of itself, on standard error"`
 
 	Inputs   []Section // in the order of the file
 	Outputs  []Section // in the order of the file
@@ -37,8 +37,8 @@ type Config struct {
 
 // Admin is the section [admin].
 type Admin struct {
-	Listen   string `toml:"listen"`   // host:port of the status pages
-	Insecure bool   `toml:"insecure"` // Listen may be reached from other machines
+	Listen   string `toml:"listen" doc:"host:port of /metrics, /healthz, /readyz, /status and /debug/pprof; they ask for no password"`
+	Insecure bool   `toml:"insecure" doc:"listen may be an address that other machines reach"`
 }
 
 // Log is the section [log]: what the daemon says of itself, on standard error.
@@ -56,13 +56,15 @@ func (l Log) Least() slog.Level {
 
 // Queue is the section [queue].
 type Queue struct {
-	SegmentSize Bytes    `toml:"segment_size"` // of a queue file, 64 KiB to 1 GiB
-	MaxSize     Bytes    `toml:"max_size"`     // of all of them together, at least 256 KiB
-	MinFree     Bytes    `toml:"min_free"`     // to leave free on the file system; 0: nothing
-	WhenFull    string   `toml:"when_full"`    // block, drop_oldest or drop_newest
-	Sync        Sync     `toml:"sync"`         // when a record counts as stored
-	Compression string   `toml:"compression"`  // snappy or none
-	KeepFor     Duration `toml:"keep_for"`     // how long delivered segments are kept
+	SegmentSize Bytes    `toml:"segment_size" doc:"bytes of one queue file, 64KiB to 1GiB; at most a sixteenth of max_size and of the file system is used"`
+	MaxSize     Bytes    `toml:"max_size" doc:"bytes of all queue files together, at least 256KiB; then the queue is full"`
+	MinFree     Bytes    `toml:"min_free" doc:"bytes to leave free on the file system, at most a tenth of it; then the queue is full; 0: none"`
+	WhenFull    string   `toml:"when_full" doc:"what a full queue does: block lets the inputs wait, drop_oldest deletes the oldest file, drop_newest refuses records; what is dropped is counted and stands in losses.jsonl"`
+	Sync        Sync     `toml:"sync" doc:"when a record counts as stored: always, after an fdatasync; a duration such as 200ms, when it is written, with an fdatasync that often; never, when it is written, and a power failure can cost records"`
+	Compression string   `toml:"compression" doc:"snappy or none"`
+	KeepFor     Duration `toml:"keep_for" doc:"how long delivered files are kept, while new records have room; in running time; 0: not at all"`
+	KeepSize    Bytes    `toml:"keep_size" doc:"how many bytes of delivered files are kept, while new records have room; a file stays while keep_for or keep_size wants it; 0: none"`
+	ForgetAfter Duration `toml:"forget_after" doc:"how long an output that is not configured any more holds its records, in running time; 0: until it is configured again"`
 }
 
 func defaults() *Config {
@@ -73,6 +75,7 @@ func defaults() *Config {
 		Log:             Log{Level: "info", Format: "text"},
 		Queue: Queue{
 			SegmentSize: 64 << 20, MaxSize: 10 << 30, MinFree: 256 << 20, WhenFull: "block", Compression: "snappy",
+			ForgetAfter: Duration(24 * time.Hour),
 		},
 	}
 }
@@ -170,6 +173,7 @@ func (d *decoder) check(table map[string]any, c *Config) {
 	d.size([]string{"memory_limit"}, c.MemoryLimit, 1<<20, 1<<40)
 	d.size([]string{"queue", "segment_size"}, c.Queue.SegmentSize, 64<<10, 1<<30)
 	d.size([]string{"queue", "max_size"}, c.Queue.MaxSize, 256<<10, 1<<60)
+	d.size([]string{"queue", "keep_size"}, c.Queue.KeepSize, 0, 1<<60)
 	d.oneOf([]string{"queue", "when_full"}, c.Queue.WhenFull, "block", "drop_oldest", "drop_newest")
 	d.oneOf([]string{"queue", "compression"}, c.Queue.Compression, "snappy", "none")
 	d.oneOf([]string{"log", "level"}, c.Log.Level, "debug", "info", "warn", "error")

@@ -15,7 +15,7 @@ const valid = "data_dir = \"/x\"\n\n"
 
 const (
 	topKeys   = "the keys are data_dir, shutdown_timeout, memory_limit, admin, queue, log, input and output"
-	queueKeys = "the keys are segment_size, max_size, min_free, when_full, sync, compression and keep_for"
+	queueKeys = "the keys are segment_size, max_size, min_free, when_full, sync, compression, keep_for, keep_size and forget_after"
 	inKinds   = `"generate", "http", "stdin" or "tcp"`
 	outKinds  = `"file", "http", "stdout", "tcp", "udp" or "unix"`
 	dataHint  = `add data_dir = "/var/lib/logmule" above the first [section]: the directory for the queue`
@@ -127,7 +127,7 @@ func TestDefaults(t *testing.T) {
 		Log:   Log{Level: "info", Format: "text"},
 		Queue: Queue{
 			SegmentSize: 64 << 20, MaxSize: 10 << 30, MinFree: 256 << 20,
-			WhenFull: "block", Sync: Sync{Mode: SyncAlways}, Compression: "snappy",
+			WhenFull: "block", Sync: Sync{Mode: SyncAlways}, Compression: "snappy", ForgetAfter: Duration(24 * time.Hour),
 		},
 		Warnings: c.Warnings, doc: c.doc,
 	}
@@ -161,6 +161,8 @@ when_full = "drop_oldest"
 sync = "200ms"
 compression = "none"
 keep_for = "24h"
+keep_size = "2GiB"
+forget_after = "0s"
 [output.b]
 type = "stdout"
 [input.z]
@@ -173,7 +175,7 @@ type = "http"
 	}
 	want := Queue{
 		SegmentSize: 64 << 10, MaxSize: 1 << 30, WhenFull: "drop_oldest",
-		Sync: Sync{SyncInterval, Duration(200 * time.Millisecond)}, Compression: "none", KeepFor: Duration(24 * time.Hour),
+		Sync: Sync{SyncInterval, Duration(200 * time.Millisecond)}, Compression: "none", KeepFor: Duration(24 * time.Hour), KeepSize: 2 << 30,
 	}
 	if c.Queue != want {
 		t.Errorf("queue %+v, want %+v", c.Queue, want)
@@ -181,7 +183,7 @@ type = "http"
 	if want := (Admin{Listen: "[::]:1", Insecure: true}); c.Admin != want || c.MemoryLimit != 2_000_000 || c.ShutdownTimeout != Duration(90*time.Second) {
 		t.Errorf("got %+v", c)
 	}
-	if len(c.Inputs) != 2 || c.Inputs[0].Name != "z" || c.Inputs[0].Line != 15 || c.Inputs[1].Name != "a" || c.Inputs[1].Type != "http" {
+	if len(c.Inputs) != 2 || c.Inputs[0].Name != "z" || c.Inputs[0].Line != 17 || c.Inputs[1].Name != "a" || c.Inputs[1].Type != "http" {
 		t.Errorf("inputs %+v, want z and a in the order of the file", c.Inputs)
 	}
 	if len(c.Outputs) != 1 || c.Outputs[0].Type != "stdout" || len(c.Warnings) != 0 {
@@ -261,4 +263,25 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestEveryKeyIsExplained: the page of all keys is made from these.
+func TestEveryKeyIsExplained(t *testing.T) {
+	var walk func(path string, of reflect.Type)
+	walk = func(path string, of reflect.Type) {
+		for i := range of.NumField() {
+			f := of.Field(i)
+			key := f.Tag.Get("toml")
+			if key == "" {
+				continue
+			}
+			if f.Tag.Get("doc") == "" {
+				t.Errorf("%s has no doc tag", path+key)
+			}
+			if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[Sync]() {
+				walk(path+key+".", f.Type)
+			}
+		}
+	}
+	walk("", reflect.TypeFor[Config]())
 }
