@@ -77,6 +77,7 @@ func TestReloadStorm(t *testing.T) {
 	stopFirst, stopSecond := background(t, first.Run), background(t, second.Run)
 	failed := 0
 	for round := 1; round <= reloads; round++ {
+		before := steady.Arrivals()
 		wrong := round%5 == 0
 		if wrong {
 			text := storm(in, steadyAt, changingAt, extra, round)
@@ -97,6 +98,7 @@ func TestReloadStorm(t *testing.T) {
 		l.wait(fmt.Sprintf("reload %d is done", round), func() bool {
 			return l.metric("logmule_reloads_total", `result="ok"`) == round-failed && l.metric("logmule_reloads_total", `result="failed"`) == failed
 		})
+		l.wait("records have come through since", func() bool { return steady.Arrivals() > before+50_000 })
 	}
 	for _, statuses := range []map[int]int{stopFirst(), stopSecond()} {
 		for status, n := range statuses {
