@@ -20,8 +20,13 @@ const (
 )
 
 // checkListen judges the keys listen and insecure without resolving anything, so that a configuration can be checked
-// on any machine: a name other than localhost counts as reaching beyond it.
+// on any machine: a name other than localhost counts as reaching beyond it. Where there is TLS, insecure is to be true.
 func checkListen(address string, insecure bool) error {
+	return judgeListen(address, insecure, "use 127.0.0.1 or ::1, set tls.cert and tls.key, or add insecure = true")
+}
+
+// judgeListen is checkListen for an input that has other ways to be safe.
+func judgeListen(address string, insecure bool, ways string) error {
 	if address == "" {
 		return errors.New(`listen is missing; say where to listen, for example listen = "127.0.0.1:5140"`)
 	}
@@ -38,7 +43,7 @@ func checkListen(address string, insecure bool) error {
 	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("listen = %q reaches beyond this machine, where anybody could write to it unencrypted; use 127.0.0.1 or ::1, or add insecure = true", address)
+	return fmt.Errorf("listen = %q reaches beyond this machine, where anybody could write to it unencrypted; %s", address, ways)
 }
 
 // Limits of max_record, in bytes. The upper one is the longest record that a queue takes.
