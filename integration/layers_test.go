@@ -51,10 +51,10 @@ var onlyThese = map[string][]string{
 	"github.com/coreos/":           {"cmd/logmule"},
 	"github.com/expr-lang/expr":    {"forward/match"},
 	"golang.org/x/time":            {"forward"},
-	"google.golang.org/protobuf/":  {"forward/pack", "forward/output"},
+	"google.golang.org/protobuf/":  {"forward/pack", "forward/input", "forward/output"},
 	"golang.org/x/net/":            {"forward/output"},
 	"github.com/prometheus/":       {"forward/admin", "forward"},
-	"encoding/binary":              {"queue/segment", "checkpoint", "recovery", "forward/pack", "forward/output"},
+	"encoding/binary":              {"queue/segment", "checkpoint", "recovery", "forward/pack", "forward/input", "forward/output"},
 	"hash/crc32":                   {"queue/segment", "checkpoint", "recovery"},
 	"os/signal":                    {"cmd/logmule"},
 }
