@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -88,30 +89,37 @@ func (e *Engine) reload(ctx context.Context, s *stopper) {
 	if ctx.Err() != nil {
 		return
 	}
+	log := e.log.With("reload", e.reloads.ok.Load()+e.reloads.failed.Load()+1)
 	if err != nil {
 		e.reloads.note(err)
-		for _, line := range strings.Split(err.Error(), "\n") {
-			e.log.Error("configuration not reloaded, nothing is changed", "error", line)
+		if caught, ok := errors.AsType[*panicError](err); ok {
+			log.Error("panic while the configuration was read, contained", "panic", caught.text, "stack", string(caught.stack))
+		}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			log.Error("configuration not reloaded, nothing is changed", "error", line)
 		}
 		return
 	}
 	for _, w := range slices.Concat(cfg.Warnings, warnings) {
-		e.log.Warn("configuration", "warning", w.Error())
+		log.Warn("configuration", "warning", w.Error())
 	}
 	did := e.replace(ctx, s, cfg, next)
 	e.reloads.note(nil)
-	e.log.Info("configuration reloaded", "added", list(did.added), "removed", list(did.removed), "changed", list(did.changed), "unchanged", did.unchanged)
+	log.Info("configuration reloaded", "added", list(did.added), "removed", list(did.removed), "changed", list(did.changed), "unchanged", did.unchanged)
 }
 
-// read reads the configuration again and builds all of it, without side effects.
-func (e *Engine) read() (*config.Config, *roster, []*config.Error, error) {
-	cfg, err := e.opt.Load()
-	if cfg == nil {
-		return nil, nil, nil, err
-	}
-	warnings, unfit := cfg.Replace(e.settings.Load())
-	next, faults := e.build(cfg)
-	return cfg, next, warnings, config.Join(err, unfit, faults)
+// read reads the configuration again and builds all of it, without side effects. A panic is an error like any other.
+func (e *Engine) read() (cfg *config.Config, next *roster, warnings []*config.Error, err error) {
+	err = contain(func() (err error) {
+		if cfg, err = e.opt.Load(); cfg == nil {
+			return err
+		}
+		var unfit, faults error
+		warnings, unfit = cfg.Replace(e.settings.Load())
+		next, faults = e.build(cfg)
+		return config.Join(err, unfit, faults)
+	})
+	return cfg, next, warnings, err
 }
 
 // changes is what a reload does.

@@ -138,12 +138,14 @@ func TestBadReloadChangesNothing(t *testing.T) {
 		r.addOutput("out", out.build)
 		r.outputs["bad"] = func(output.Env) (output.Output, error) { return nil, errors.New("url is missing; add it") }
 		r.inputs["bad"] = func(input.Env) (input.Input, error) { return nil, errors.New("listen is missing; add it") }
+		r.inputs["panics"] = func(input.Env) (input.Input, error) { panic("boom") }
 		r.start()
 		good := r.e.status().Config.LoadedAt
 		time.Sleep(time.Second)
 		for what, edit := range map[string]func(*config.Config){
 			"url is missing": func(c *config.Config) { c.Inputs, c.Outputs = nil, sections("bad") },
 			"listen is miss": func(c *config.Config) { c.Inputs, c.Outputs = sections("bad"), nil },
+			"boom":           func(c *config.Config) { c.Inputs = sections("panics") },
 			"data_dir":       func(c *config.Config) { c.Inputs, c.DataDir = nil, "/elsewhere" },
 		} {
 			old := *r.cfg
@@ -160,7 +162,7 @@ func TestBadReloadChangesNothing(t *testing.T) {
 		in.send(t, "one")
 		eventually(t, "delivered", func() bool { return len(out.records()) == 1 })
 		r.reload(func(*config.Config) {})
-		if s := r.e.status().Config; s.Error != "" || s.Reloads != 1 || s.FailedReloads != 3 || !s.LoadedAt.After(good) {
+		if s := r.e.status().Config; s.Error != "" || s.Reloads != 1 || s.FailedReloads != 4 || !s.LoadedAt.After(good) {
 			t.Errorf("after a good one: %+v", s)
 		}
 		if out.closed != 0 || len(out.records()) != 1 {

@@ -32,6 +32,10 @@ func (s Status) String() string {
 			fmt.Fprintf(&b, "  %s\n", reason)
 		}
 	}
+	s.Config.write(&b)
+	if len(s.Leaving) > 0 {
+		fmt.Fprintf(&b, "  a reload has ended these, and they have not stopped yet: %s\n", strings.Join(s.Leaving, ", "))
+	}
 	s.Queue.write(&b)
 	if len(s.Inputs) > 0 {
 		fmt.Fprintln(&b)
@@ -43,9 +47,9 @@ func (s Status) String() string {
 	}
 	if len(s.Outputs) > 0 {
 		fmt.Fprintln(&b)
-		table(&b, "OUTPUT\tTYPE\tSTATE\tBACKLOG\tLAG\tRECORDS\tRETRIES\tDEAD LETTERS\tLOST", func(row func(...any)) {
+		table(&b, "OUTPUT\tTYPE\tSTATE\tBACKLOG\tSIZE\tLAG\tRECORDS\tRETRIES\tDEAD LETTERS\tLOST", func(row func(...any)) {
 			for _, o := range s.Outputs {
-				row(o.Name, o.Type, o.State, o.BacklogRecords, seconds(o.LagSeconds), o.Records, o.Retries, o.DeadLetters, o.Lost)
+				row(o.Name, o.Type, o.State, o.BacklogRecords, size(o.BacklogBytes), seconds(o.LagSeconds), o.Records, o.Retries, o.DeadLetters, o.Lost)
 			}
 		})
 	}
@@ -56,6 +60,13 @@ func (s Status) String() string {
 		o.writeError(&b, "output")
 	}
 	return b.String()
+}
+
+func (c *ConfigStatus) write(b *strings.Builder) {
+	fmt.Fprintf(b, "  configuration %s, read at %s\n", dash(c.File), c.LoadedAt.UTC().Format(time.DateTime))
+	if c.Error != "" {
+		fmt.Fprintf(b, "  the last reload changed nothing:\n    %s\n", strings.ReplaceAll(c.Error, "\n", "\n    "))
+	}
 }
 
 func (q *QueueStatus) write(b *strings.Builder) {

@@ -19,11 +19,13 @@ const (
 
 // identifying are the attributes that make a line another one. The rest, such as a peer or a count, does not.
 var identifying = []string{
-	"input", "output", "queue", "error", "warning", "panic", "note", "file", "path", "segment", "offset", "address", "what", "cause", "waits_for",
+	"input", "output", "queue", "error", "warning", "panic", "note", "file", "path", "segment", "offset", "address", "what", "cause",
+	"waits_for", "reload",
 }
 
-// fold is a slog.Handler that passes the first of several lines which say the same and counts the others; their number
-// stands as "repeated" in the last of them, which is written when foldFor has passed.
+// fold is a slog.Handler that passes the first of several warnings or errors which say the same and counts the others;
+// their number stands as "repeated" in the last of them, which is written when foldFor has passed. Other lines tell of
+// steps that somebody may wait for: they pass.
 type fold struct {
 	slog.Handler
 	key   string // of the attributes that With has given
@@ -72,7 +74,7 @@ func keyOf(attrs []slog.Attr) string {
 
 // Handle is that of slog.Handler.
 func (f *fold) Handle(ctx context.Context, r slog.Record) error {
-	if f.lines.counts(f.key, r, f.Handler) {
+	if r.Level >= slog.LevelWarn && f.lines.counts(f.key, r, f.Handler) {
 		return nil
 	}
 	return f.Handler.Handle(ctx, r)

@@ -36,12 +36,17 @@ func TestRepeatedLinesAreFolded(t *testing.T) {
 		}
 		log.With("output", "b").Warn("failed", "error", "refused") // another output, another error, another level: said at once
 		out.Warn("failed", "error", "reset")
-		out.Info("failed", "error", "refused")
+		out.Error("failed", "error", "refused")
+		out.Info("done")
+		out.Info("done")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		want := `level=WARN msg=failed output=a error=refused peer=0
 level=WARN msg=failed output=b error=refused
 level=WARN msg=failed output=a error=reset
-level=INFO msg=failed output=a error=refused
+level=ERROR msg=failed output=a error=refused
+level=INFO msg=done output=a
+level=INFO msg=done output=a
 level=WARN msg=failed output=a error=refused peer=99 repeated=99
 `
 		if b.String() != want {
@@ -66,6 +71,7 @@ func TestLastingRepeatsAreOneLineATime(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		f.flush()
+		synctest.Wait()
 		lines := strings.Split(strings.TrimSpace(b.String()), "\n")
 		if len(lines) < 6 || len(lines) > 8 {
 			t.Errorf("a minute of repeats is %d lines:\n%s", len(lines), b)
