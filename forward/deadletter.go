@@ -51,6 +51,7 @@ func (d *deadLetters) limit(l queue.Limits) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.queue != nil {
+		l.ForgetAfter = 0 // a replay is never forgotten: what it has put back would be put back again
 		d.queue.SetLimits(l)
 	}
 }

@@ -66,7 +66,7 @@ type Ledger struct {
 
 // ledgerSums is what has to be known of all lines.
 type ledgerSums struct {
-	records uint64 // without those of max_backlog
+	records uint64 // without those of max_backlog and of rewinds
 	lines   int
 	shed    map[string]checkpoint.Ranges // by output: what lines of max_backlog tell of
 	bad     int                          // lines that cannot be read
@@ -129,10 +129,11 @@ func (s *ledgerSums) book(loss Loss) {
 		}
 		return
 	}
-	s.records += loss.Count
-	if loss.Cause != CauseRewind {
-		s.told = s.told.Add(loss.First, loss.Last)
+	if loss.Cause == CauseRewind {
+		return
 	}
+	s.records += loss.Count
+	s.told = s.told.Add(loss.First, loss.Last)
 	if len(loss.Outputs) == 0 {
 		s.lost = s.lost.Add(loss.First, loss.Last)
 	}
@@ -233,7 +234,7 @@ func (l *Ledger) Unshed(output string, r checkpoint.Range) []checkpoint.Range {
 }
 
 // Total is how many lost records the ledger tells of, and how many lines it has. Records that only one output has given
-// up are not among them.
+// up or skipped are not among them.
 func (l *Ledger) Total() (records uint64, lines int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
