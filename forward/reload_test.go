@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -59,14 +60,17 @@ func TestReloadChangesOnlyWhatDiffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.reloadable()
+		var mu sync.Mutex        // guards what follows
 		runs := map[string]int{} // of inputs
 		taps := map[string]*tap{}
 		for _, name := range []string{"same", "changed", "gone", "new"} {
 			r.inputs[name] = func(env input.Env) (input.Input, error) {
 				in := &tap{env: env, up: make(chan struct{})}
 				return runFunc(func(ctx context.Context, emit input.Emit) error {
+					mu.Lock()
 					runs[name]++
 					taps[name] = in
+					mu.Unlock()
 					return in.Run(ctx, emit)
 				}), nil
 			}
@@ -76,9 +80,11 @@ func TestReloadChangesOnlyWhatDiffers(t *testing.T) {
 			r.outputs[name] = func(output.Env) (output.Output, error) {
 				o := new(sink)
 				o.send = func(_ context.Context, b *output.Batch) error {
+					mu.Lock()
 					if o.sends() == 1 {
 						sinks[name] = append(sinks[name], o)
 					}
+					mu.Unlock()
 					o.take(b, 0, b.Len())
 					return nil
 				}
@@ -440,12 +446,15 @@ func TestPositionsAreThoseOfTheInput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.reloadable()
+		var mu sync.Mutex // guards found
 		found := map[string]map[string][]byte{}
 		builds := map[string]func(input.Env) (input.Input, error){}
 		for _, name := range []string{"a", "ab"} {
 			builds[name] = func(env input.Env) (input.Input, error) {
 				return runFunc(func(ctx context.Context, emit input.Emit) error {
+					mu.Lock()
 					found[name] = env.Positions.Load()
+					mu.Unlock()
 					env.Ready("here")
 					p := linesPack("one\n")
 					p.Source, p.Position = "in/"+name+"/file", []byte("1")
