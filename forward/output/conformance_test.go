@@ -2,6 +2,8 @@ package output_test
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -107,6 +109,9 @@ func httpDestination(t *testing.T) outputtest.Destination {
 // tcpServer keeps whole lines, as a peer that cares does when a connection breaks off.
 type tcpServer struct {
 	took
+	network string                                    // "": tcp
+	tls     *tls.Config                               // nil: none
+	unframe func(b []byte) (payload []byte, size int) // nil: newline framing; size 0: not there yet
 	stalled atomic.Bool
 	done    sync.WaitGroup
 
@@ -116,9 +121,12 @@ type tcpServer struct {
 }
 
 func (s *tcpServer) start(t *testing.T, address string) {
-	l, err := net.Listen("tcp", address)
+	l, err := net.Listen(cmp.Or(s.network, "tcp"), address)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s.tls != nil {
+		l = tls.NewListener(l, s.tls)
 	}
 	s.live.Lock()
 	s.listener = l
@@ -136,8 +144,11 @@ func (s *tcpServer) start(t *testing.T, address string) {
 				conn.Close() // it came just before the stop
 			}
 			s.live.Unlock()
-			if !s.stalled.Load() {
+			switch sealed, ok := conn.(*tls.Conn); {
+			case !s.stalled.Load():
 				s.done.Go(func() { s.read(conn) })
+			case ok:
+				s.done.Go(func() { _ = sealed.Handshake() })
 			}
 		}
 	})
@@ -149,7 +160,15 @@ func (s *tcpServer) read(conn net.Conn) {
 	for {
 		n, err := conn.Read(buf)
 		rest = append(rest, buf[:n]...)
-		if end := bytes.LastIndexByte(rest, '\n') + 1; end > 0 {
+		for s.unframe != nil {
+			payload, size := s.unframe(rest)
+			if size == 0 {
+				break
+			}
+			s.add(append(payload[:len(payload):len(payload)], '\n'))
+			rest = rest[size:]
+		}
+		if end := bytes.LastIndexByte(rest, '\n') + 1; end > 0 && s.unframe == nil {
 			s.add(rest[:end])
 			rest = rest[end:]
 		}
