@@ -181,6 +181,7 @@ func open(opt Options) (*Queue, error) {
 	q.stored.Store(state.Next - 1)
 	q.makeReserve()
 	w := &writer{q: q, durable: state.Next - 1, written: state.Next - 1, link: state.Previous, sources: q.takeSources(state.Positions)}
+	w.over = true // the older segments may have grown for positions that are no longer there, and can go only after this
 	for _, name := range state.Empty {
 		w.empty = append(w.empty, newFile(q.segmentDir(), name))
 	}

@@ -143,7 +143,10 @@ func (w *writer) allocate(end int64) error {
 	if end <= w.allocated {
 		return nil
 	}
-	step := max(min(w.q.step(), int64(w.out.Header().Size)-w.allocated), end-w.allocated)
+	step := end - w.allocated
+	if !w.over {
+		step = max(step, min(w.q.step(), int64(w.out.Header().Size)-w.allocated))
+	}
 	err := w.untilRoom(func() error {
 		err := w.makeRoom(step)
 		if err == nil {

@@ -323,7 +323,7 @@ func (w *writer) abandon(err error) {
 }
 
 // finish makes the end of a clean stop: a close frame, and the segment sealed. Every record is durable already, so an
-// error here costs the next start a scan, and nothing else.
+// error here costs the next start a scan, and what sources have moved since the last positions frame.
 func (w *writer) finish() {
 	err := w.lastFrames()
 	w.awaitSeal()
@@ -336,6 +336,9 @@ func (w *writer) finish() {
 	if err != nil {
 		w.q.opt.Log.Warn("last segment left without its trailer; the next start seals it", "segment", w.active.path, "error", err)
 	}
+	if w.q.sources.changed() {
+		w.q.opt.Log.Warn("positions of sources that came without records are not stored; those before them count", "error", err)
+	}
 }
 
 func (w *writer) lastFrames() error {
@@ -345,10 +348,7 @@ func (w *writer) lastFrames() error {
 	if _, err := w.control(segment.Close, nil, false); err != nil {
 		return err
 	}
-	if w.q.opt.Sync.Mode == SyncNever {
-		return nil
-	}
-	return w.sync()
+	return w.settlePositions()
 }
 
 // idleFor is how long the writer may sleep before it has something to do unasked.

@@ -68,6 +68,7 @@ type Ledger struct {
 type ledgerSums struct {
 	records uint64 // without those of max_backlog and of rewinds
 	lines   int
+	given   uint64                       // records of max_backlog
 	shed    map[string]checkpoint.Ranges // by output: what lines of max_backlog tell of
 	bad     int                          // lines that cannot be read
 	told    checkpoint.Ranges            // sequences that some line tells of
@@ -121,6 +122,7 @@ func (l *Ledger) load(f vfs.File) error {
 func (s *ledgerSums) book(loss Loss) {
 	s.lines++
 	if loss.Cause == CauseBacklog {
+		s.given += loss.Count
 		if s.shed == nil {
 			s.shed = map[string]checkpoint.Ranges{}
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"logmule/checkpoint"
@@ -25,7 +26,8 @@ type Survey struct {
 	LastSequence  uint64            `json:"last_sequence"`
 	Outputs       []SurveyedOutput  `json:"outputs"`
 	Gaps          []Gap             `json:"gaps"`         // sequences that are known to be lost
-	LostRecords   uint64            `json:"lost_records"` // of all lines of the loss ledger
+	LostRecords   uint64            `json:"lost_records"` // of all lines of the loss ledger but those of max_backlog
+	ShedRecords   uint64            `json:"shed_records"` // of these: records that one output has given up
 	Losses        int               `json:"losses"`       // lines
 	Notes         []string          `json:"notes"`
 }
@@ -68,9 +70,35 @@ func TakeSurvey(fsys vfs.FS, dir string) (Survey, error) {
 	return s.Survey, nil
 }
 
+// SourcePositions are the positions of the sources whose key begins with prefix, by what follows it there, as the log of
+// the data directory dir has them. It only reads, also beside a running daemon: then they are about a second old. A
+// directory that no queue was ever opened in is an error.
+func SourcePositions(fsys vfs.FS, dir, prefix string) (map[string][]byte, error) {
+	if err := IsDataDir(fsys, dir); err != nil {
+		return nil, err
+	}
+	found, _, err := list(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	s := surveyor{fsys: fsys, sources: true}
+	if err := s.read(found); err != nil {
+		return nil, err
+	}
+	_, others, _ := split(s.positions())
+	positions := map[string][]byte{}
+	for key, value := range others {
+		if rest, ok := strings.CutPrefix(key, prefix); ok {
+			positions[rest] = value
+		}
+	}
+	return positions, nil
+}
+
 // surveyor is one survey under way.
 type surveyor struct {
-	fsys vfs.FS
+	fsys    vfs.FS
+	sources bool // their positions are wanted too
 	Survey
 	parts []*part
 }
@@ -92,7 +120,7 @@ func (s *surveyor) take(dir string) error {
 		return err
 	}
 	s.Survey = Survey{
-		Queue: id.String(), Starts: starts, Running: locked(s.fsys, dir), LostRecords: sums.records, Losses: sums.lines,
+		Queue: id.String(), Starts: starts, Running: locked(s.fsys, dir), LostRecords: sums.records, ShedRecords: sums.given, Losses: sums.lines,
 		Segments: []SurveyedSegment{}, Outputs: []SurveyedOutput{}, Gaps: []Gap{}, Notes: append([]string{}, notes...),
 	}
 	if lost != nil {
@@ -119,10 +147,10 @@ func (s *surveyor) read(found []listed) error {
 		newest := i >= len(found)-2
 		switch {
 		case !p.normal():
-		case p.sealed && (complete || !newest):
+		case p.sealed && (complete || !newest && i < len(found)-8):
 			p.believe(next)
 		case newest || next == nil || !complete && i >= len(found)-8:
-			p.positions = newGatherer(true)
+			p.positions = newGatherer(!s.sources)
 			err = p.scan(f, next, unpaced, p.positions.take)
 		default:
 			p.last = p.limit(next) // not sealed and old: fsck has more to say
@@ -175,12 +203,17 @@ func moment(ns int64) time.Time {
 	return time.Unix(0, ns).UTC()
 }
 
-func (s *surveyor) outputs() error {
+// positions are those after all segments.
+func (s *surveyor) positions() map[string][]byte {
 	var gathered []*gatherer
 	for _, p := range s.parts {
 		gathered = append(gathered, p.positions)
 	}
-	outputs, _, bad := split(merge(gathered))
+	return merge(gathered)
+}
+
+func (s *surveyor) outputs() error {
+	outputs, _, bad := split(s.positions())
 	for _, name := range bad {
 		s.Notes = append(s.Notes, fmt.Sprintf("the position of output %s in the log cannot be read", name))
 	}
