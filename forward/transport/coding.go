@@ -91,8 +91,8 @@ func (c Coding) Guess(body []byte, limit int) int {
 			said = int(body[at]) | int(body[at+1])<<8 | int(body[at+2])<<16 | int(body[at+3]&0x7f)<<24
 		}
 	case zstdCoding:
-		if size, ok := zstdSize(body); ok { // too much where blocks are small
-			said = int(min(size, uint64(32*len(body)+zstdBlock)))
+		if size, ok := zstdSize(body); ok {
+			said = int(min(size, uint64(limit)))
 		}
 	case snappyCoding:
 		if size, err := snappy.DecodedLen(body); err == nil {

@@ -37,9 +37,10 @@ func noRoom(err error) bool {
 	return strings.HasPrefix(err.Error(), "output bigger than max block size")
 }
 
-// zstdSize says how many bytes of content frames of zstd have at most, going by their headers; false where those make no
-// sense.
+// zstdSize says how many bytes of content frames of zstd have, going by their headers; false where those make no sense. A
+// frame that does not say how many is taken to be full of whole blocks, but not of more than looks usual.
 func zstdSize(body []byte) (size uint64, ok bool) {
+	usual := uint64(32*len(body) + zstdBlock)
 	for len(body) > 0 {
 		var head zstd.Header
 		if head.Decode(body) != nil || head.HeaderSize > len(body) {
@@ -61,9 +62,11 @@ func zstdSize(body []byte) (size uint64, ok bool) {
 			rest = rest[4:]
 		}
 		if head.HasFCS {
-			blocks = min(blocks, head.FrameContentSize)
+			size += min(blocks, head.FrameContentSize)
+		} else {
+			size += min(blocks, usual)
 		}
-		size, body = size+blocks, rest
+		body = rest
 	}
 	return size, true
 }
