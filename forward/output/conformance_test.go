@@ -40,6 +40,17 @@ func build(t *testing.T, kind, keys string) output.Output {
 	return o
 }
 
+// tryBuild returns what is wrong with the keys of a section.
+func tryBuild(t *testing.T, kind, keys string) error {
+	t.Helper()
+	c, err := config.Parse("test.toml", []byte("data_dir = \"/x\"\n[input.i]\ntype = \"stdin\"\n[output.o]\ntype = \""+kind+"\"\n"+keys))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = output.New(kind, c.Outputs[0].Decode, output.Env{Name: "o"})
+	return err
+}
+
 func TestConformance(t *testing.T) {
 	for kind, factory := range map[string]outputtest.Factory{
 		"http": httpDestination, "tcp": tcpDestination, "file": fileDestination, "stdout": stdoutDestination,

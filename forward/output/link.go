@@ -71,6 +71,12 @@ func newLink(ctx context.Context, conn streamConn, settings *tls.Config, timeout
 		}
 	}
 	go l.read(lost)
+	if l.sealed == nil {
+		return l, nil
+	}
+	if l.sealed.settled(ctx, l.done); !l.alive() {
+		return nil, fmt.Errorf("TLS handshake: %w", l.err)
+	}
 	return l, nil
 }
 

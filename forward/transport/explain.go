@@ -49,8 +49,11 @@ func Explain(err error) error {
 // refusal explains an alert of the peer.
 func refusal(alert string) string {
 	what := "the peer refuses: " + alert
-	if strings.Contains(alert, "certificate") || strings.Contains(alert, "unknown certificate authority") {
+	switch {
+	case strings.Contains(alert, "certificate"):
 		return what + "; show a certificate that it takes with tls.cert and tls.key"
+	case strings.Contains(alert, "handshake failure"):
+		return what + "; it may want a certificate, named with tls.cert and tls.key, or other versions of TLS"
 	}
 	return what + "; its log says why"
 }

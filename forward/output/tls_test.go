@@ -1,0 +1,261 @@
+package output_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"logmule/forward/output"
+	"logmule/forward/output/outputtest"
+)
+
+// listen accepts connections until the test ends, and gives each to serve, which closes it.
+func listen(t *testing.T, serve func(conn net.Conn)) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	var done sync.WaitGroup
+	var live sync.Mutex
+	open := map[net.Conn]bool{}
+	done.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			live.Lock()
+			open[conn] = true
+			live.Unlock()
+			done.Go(func() { serve(conn); conn.Close() })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		live.Lock()
+		for conn := range open {
+			conn.Close()
+		}
+		live.Unlock()
+		done.Wait()
+	})
+	return l.Addr().String()
+}
+
+// sendOnce makes one attempt and returns what is wrong with it.
+func sendOnce(t *testing.T, kind, keys string) error {
+	t.Helper()
+	o := build(t, kind, keys)
+	defer func() { must(t, o.(io.Closer).Close()) }()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	return o.Send(ctx, outputtest.Batch("1", outputtest.Lines("x")))
+}
+
+// TestTLSSaysWhatIsWrong demands that an operator is told what to do, for everything that is usually wrong with TLS.
+func TestTLSSaysWhatIsWrong(t *testing.T) {
+	good, other := newCertificates(t), newCertificates(t)
+	old := newCertificatesFor(t, net.IPv4(127, 0, 0, 1), time.Now().Add(-time.Hour))
+	elsewhere := newCertificatesFor(t, net.IPv4(127, 0, 0, 2), time.Now().Add(time.Hour))
+	server := func(c *certificates, change func(c *tls.Config)) string {
+		config := c.server(t)
+		change(config)
+		return listen(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, tls.Server(conn, config)) })
+	}
+	as := func(*tls.Config) {}
+	authority := x509.NewCertPool()
+	text, err := os.ReadFile(good.ca)
+	must(t, err)
+	authority.AppendCertsFromPEM(text)
+	demanding := func(c *tls.Config) { c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, authority }
+	demanding12 := func(c *tls.Config) { demanding(c); c.MaxVersion = tls.VersionTLS12 }
+
+	for _, c := range []struct{ name, address, keys, want string }{
+		{"authority of the system", server(good, as), `tls.enabled = true`, "certificate signed by unknown authority; name the authority's file with tls.ca"},
+		{"another authority", server(good, as), `tls.ca = "` + other.ca + `"`, "certificate signed by unknown authority; name the authority's file with tls.ca"},
+		{"another name", server(elsewhere, as), `tls.ca = "` + elsewhere.ca + `"`, "say that name with tls.server_name"},
+		{"expired", server(old, as), `tls.ca = "` + old.ca + `"`, "certificate has expired or is not yet valid"},
+		{"wants a certificate", server(good, demanding), `tls.ca = "` + good.ca + `"`, "show a certificate that it takes with tls.cert and tls.key"},
+		{"wants a certificate, TLS 1.2", server(good, demanding12), `tls.ca = "` + good.ca + `"`, "it may want a certificate, named with tls.cert and tls.key"},
+		{"is given a wrong one", server(good, demanding), fmt.Sprintf("tls.ca = %q\ntls.cert = %q\ntls.key = %q", good.ca, other.cert, other.key),
+			"show a certificate that it takes with tls.cert and tls.key"},
+		{"answers in the clear", listen(t, func(conn net.Conn) { _, _ = io.WriteString(conn, "220 hello\r\n"); _, _ = io.Copy(io.Discard, conn) }),
+			`tls.enabled = true`, "the peer does not speak TLS"},
+		{"closes", listen(t, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 4096)) }), `tls.enabled = true`, "is this its port for TLS?"},
+		{"says nothing", listen(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), "tls.enabled = true\ntimeout = \"300ms\"", "is this the peer's port for TLS?"},
+		{"no such file", "127.0.0.1:1", `tls.ca = "/nowhere.pem"`, "read tls.ca: open /nowhere.pem"},
+	} {
+		err := sendOnce(t, "tcp", "address = \""+c.address+"\"\n"+c.keys)
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.address) && !strings.Contains(c.want, "nowhere") {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	both := fmt.Sprintf("tls.ca = %q\ntls.cert = %q\ntls.key = %q", good.ca, good.cert, good.key)
+	if err := sendOnce(t, "tcp", "address = \""+server(good, demanding)+"\"\n"+both); err != nil {
+		t.Errorf("certificates of both ends: %v", err)
+	}
+}
+
+// TestTLSOutlivesSlowPeers sends far more than all buffers hold to a peer that reads little at a time, with pauses: writes
+// run into their deadlines on the way, which must neither lose, double nor garble anything.
+func TestTLSOutlivesSlowPeers(t *testing.T) {
+	c := newCertificates(t)
+	settings := c.server(t)
+	var received took
+	address := listen(t, func(conn net.Conn) {
+		sealed := tls.Server(conn, settings)
+		buf := make([]byte, 2<<20)
+		for i := 0; ; i++ {
+			n, err := sealed.Read(buf[:1+(len(buf)-1)*(i%3)/2])
+			received.add(buf[:n])
+			if err != nil {
+				return
+			}
+			if i%100 == 0 {
+				time.Sleep(150 * time.Millisecond) // longer than a slice of time of the writer
+			}
+		}
+	})
+	o := build(t, "tcp", "address = \""+address+"\"\ntls.ca = \""+c.ca+"\"\n")
+	defer func() { must(t, o.(io.Closer).Close()) }()
+	var want []byte
+	for i := range 3 {
+		var lines []string
+		for j := range 20000 {
+			lines = append(lines, fmt.Sprintf("%d %d %s", i, j, strings.Repeat("x", j%500)))
+		}
+		want = append(want, strings.Join(lines, "\n")+"\n"...)
+		if err := o.Send(t.Context(), outputtest.Batch(fmt.Sprint(i), outputtest.Lines(lines...))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	outputtest.Await(t, "everything", func() bool { return len(received.bytes()) >= len(want) })
+	if !bytes.Equal(received.bytes(), want) {
+		t.Error("what arrived is not what was sent")
+	}
+}
+
+// TestTLSResends lets the peer die with what it has not read: the next connection begins with it.
+func TestTLSResends(t *testing.T) {
+	c := newCertificates(t)
+	settings := c.server(t)
+	conns := make(chan *tls.Conn, 2)
+	address := listen(t, func(conn net.Conn) {
+		sealed := tls.Server(conn, settings)
+		_ = sealed.Handshake()
+		conns <- sealed
+		<-t.Context().Done()
+	})
+	o := build(t, "tcp", "address = \""+address+"\"\nresend = \"12B\"\ntls.ca = \""+c.ca+"\"\n")
+	defer func() { must(t, o.(io.Closer).Close()) }()
+	for i := range 4 {
+		must(t, o.Send(t.Context(), outputtest.Batch(fmt.Sprint(i), outputtest.Lines(fmt.Sprintf("line %d", i)))))
+	}
+	first := <-conns
+	must(t, first.NetConn().(*net.TCPConn).SetLinger(0))
+	must(t, first.NetConn().Close())
+	<-o.(output.Breakable).Lost()
+	must(t, o.Send(t.Context(), outputtest.Batch("empty")))
+	got := make([]byte, len("line 2\nline 3\n"))
+	if _, err := io.ReadFull(<-conns, got); err != nil || string(got) != "line 2\nline 3\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// TestTLSEndsInOrder demands that a stop reaches the peer as the end of the stream and not as a cut.
+func TestTLSEndsInOrder(t *testing.T) {
+	c := newCertificates(t)
+	settings := c.server(t)
+	ended := make(chan error, 1)
+	address := listen(t, func(conn net.Conn) {
+		_, err := io.Copy(io.Discard, tls.Server(conn, settings))
+		ended <- err
+	})
+	o := build(t, "tcp", "address = \""+address+"\"\ntls.ca = \""+c.ca+"\"\n")
+	must(t, o.Send(t.Context(), outputtest.Batch("1", outputtest.Lines("x"))))
+	must(t, o.(io.Closer).Close())
+	if err := <-ended; err != nil {
+		t.Errorf("the peer saw %v", err)
+	}
+}
+
+func TestUnixConfiguration(t *testing.T) {
+	for keys, want := range map[string]string{
+		``:                                  "path is missing",
+		`path = "x.s"`:                      `path = "x.s" is not absolute`,
+		"path = \"/s\"\nsocket = \"dgram\"": `socket = "dgram" is not known`,
+		"path = \"/s\"\nsocket = \"datagram\"\nframing = \"heka\"": `framing = "heka" has no use`,
+		"path = \"/s\"\nsocket = \"datagram\"\ntls.enabled = true": "tls has no use with datagrams",
+		"path = \"/s\"\ntls.enabled = true":                        "tls needs the name in the peer's certificate",
+		"path = \"/s\"\nsocket = \"datagram\"\ncodec = \"x\"":      `codec = "x" is not known`,
+		"path = \"/s\"\nsocket = \"datagram\"\ntimeout = \"1ns\"":  `timeout = "1ns" is too short`,
+	} {
+		if err := tryBuild(t, "unix", keys); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", keys, err, want)
+		}
+	}
+	for keys, want := range map[string]string{
+		``:                                       "address is missing",
+		`address = "x"`:                          `address = "x" is no address`,
+		"address = \"x:1\"\nmax_record = \"0B\"": `max_record = "0B" is out of range`,
+		"address = \"x:1\"\nmax_record = \"65508B\"": `max_record = "65508B" is out of range`,
+	} {
+		if err := tryBuild(t, "udp", keys); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", keys, err, want)
+		}
+	}
+}
+
+// TestDatagramsTooLarge rejects what does not fit, and sends the rest in order.
+func TestDatagramsTooLarge(t *testing.T) {
+	for network, most := range map[string]int{"udp": 65507, "unixgram": 1 << 20} {
+		s := &datagramServer{network: network}
+		address, keys := "127.0.0.1:0", ""
+		if network == "unixgram" {
+			address = socketPath(t)
+			keys = "type = \"unix\"\nsocket = \"datagram\"\npath = \"" + address + "\"\n"
+		}
+		s.start(t, address)
+		t.Cleanup(s.stop)
+		kind := "unix"
+		if keys = strings.TrimPrefix(keys, "type = \"unix\"\n"); keys == "" {
+			kind, keys = "udp", "address = \""+s.conn.LocalAddr().String()+"\"\n"
+		}
+		o := build(t, kind, keys)
+		b := outputtest.Batch("1", outputtest.Lines("before", strings.Repeat("x", most+1), "after"))
+		err := o.Send(t.Context(), b)
+		must(t, errors.Join(err, o.(io.Closer).Close()))
+		if r := b.Rejected(); len(r) != 1 || r[0].Index != 1 || !strings.Contains(r[0].Reason, "bytes, more than") {
+			t.Errorf("%s: rejected %v", network, r)
+		}
+		outputtest.Await(t, "the others", func() bool { return string(s.bytes()) == "before\nafter\n" })
+	}
+}
+
+// TestUDPRefusal counts a refusal by this machine as a failure of the batch that met it.
+func TestUDPRefusal(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	must(t, err)
+	address := conn.LocalAddr().String()
+	must(t, conn.Close())
+	o := build(t, "udp", "address = \""+address+"\"\n")
+	defer func() { must(t, o.(io.Closer).Close()) }()
+	b := outputtest.Batch("1", outputtest.Lines("a", "b"))
+	if err := o.Send(t.Context(), b); err == nil || !strings.Contains(err.Error(), "connection refused") || b.Pending() != 2 {
+		t.Fatalf("got %v with %d pending", err, b.Pending())
+	}
+	s := &datagramServer{network: "udp"}
+	s.start(t, address)
+	t.Cleanup(s.stop)
+	must(t, o.Send(t.Context(), b))
+	outputtest.Await(t, "the batch", func() bool { return string(s.bytes()) == "a\nb\n" })
+}
