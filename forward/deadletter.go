@@ -18,8 +18,12 @@ import (
 // DeadLetterDir is the dead-letter queue of a data directory.
 const DeadLetterDir = "deadletter"
 
-// buryAtOnce bounds the records of one append to the dead-letter queue.
-const buryAtOnce = 256
+// buryAtOnce and buryBytes bound the records of one append to the dead-letter queue, and their bytes, unless one record has
+// more: even the smallest queue takes that.
+const (
+	buryAtOnce = 256
+	buryBytes  = 64 << 10
+)
 
 // deadLetters is the queue of the records that destinations refused for good, shared by all outputs. It is opened when the
 // first one comes. Nobody reads it here, so it keeps what it is given, within the limits of its own; when it is full,
@@ -74,7 +78,9 @@ func (d *deadLetters) add(stop, hard context.Context, outputName string, runs []
 		return err
 	}
 	var last uint64
-	for letters := range slices.Chunk(lettersOf(outputName, time.Now(), runs, rejected), buryAtOnce) {
+	for rest := lettersOf(outputName, time.Now(), runs, rejected); len(rest) > 0; {
+		letters := rest[:burial(rest)]
+		rest = rest[len(letters):]
 		n, err := q.Append(stop, letters)
 		if errors.Is(err, queue.ErrDropped) {
 			continue // counted, and in the ledger of the dead-letter queue
@@ -88,6 +94,19 @@ func (d *deadLetters) add(stop, hard context.Context, outputName string, runs []
 		return fmt.Errorf("wait for dead-letter queue: %w", err)
 	}
 	return nil
+}
+
+// burial is how many of the letters go into one append.
+func burial(letters []segment.Run) int {
+	n, size := 0, 0
+	for n < min(len(letters), buryAtOnce) {
+		size += len(letters[n].Attributes) + len(letters[n].Body)
+		if n > 0 && size > buryBytes {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 // lettersOf makes one run of each rejected record: its own bytes as they are, and its attributes with fields in front of

@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -90,6 +91,40 @@ func TestRejectedRecordsBecomeDeadLetters(t *testing.T) {
 			if field(l, "deadletter_output") != "api" || field(l, "deadletter_reason") != "400: "+want || field(l, "deadletter_sequence") != int64(10*i+8) {
 				t.Errorf("dead letter %d says %+v", i, l.Fields)
 			}
+		}
+	})
+}
+
+// TestSmallQueueOfDeadLetters: a batch that is larger than what the queue takes at once is refused record by record.
+func TestSmallQueueOfDeadLetters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, in, out := newRig(t), newTap(), new(sink)
+		r.cfg.Queue.SegmentSize, r.cfg.Queue.MaxSize = 64<<10, 1<<20
+		r.addInput("in", in.build)
+		r.addOutput("out", out.build)
+		var all atomic.Bool
+		out.send = func(_ context.Context, b *output.Batch) error {
+			if !all.Load() {
+				return errRefused
+			}
+			for i := range b.Len() {
+				b.Reject(i, "no")
+			}
+			return nil
+		}
+		r.start()
+		for i := range 4 {
+			records := numbered(100*i, 100)
+			for j := range records {
+				records[j] += strings.Repeat("x", 2500)
+			}
+			in.send(t, records...)
+		}
+		all.Store(true)
+		eventually(t, "done", func() bool { return r.output("out").BacklogRecords == 0 })
+		r.mustStop()
+		if l := r.letters(); len(l) != 400 {
+			t.Errorf("%d dead letters, want 400", len(l))
 		}
 	})
 }
