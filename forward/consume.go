@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"hash/fnv"
+	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"golang.org/x/time/rate"
 
 	"logmule/forward/output"
 	"logmule/queue"
@@ -30,37 +32,54 @@ var outputWords = troubleWords{
 // errLost is what wait returns when the output has lost its connection.
 var errLost = errors.New("connection lost")
 
-// consumer takes the records of the queue to one output. It alone moves the output's position.
+// consumer takes the records of the queue to one output. It alone moves the output's position. Its lanes do the work, one
+// for each request that may be under way at once.
 type consumer struct {
 	*plugin
 	stay
-	keys        *OutputKeys
-	build       func() (output.Output, error)
-	built       output.Output // for the first time it is opened
-	out         output.Output // nil: to be opened
-	queue       segment.ID    // the first part of a batch's ID
-	reader      *queue.Reader
-	feed        feed
-	batch       output.Batch
-	left        int // records of the batch that were pending when it was last settled
-	buried      int // rejections of the batch that are dead letters by now
-	dead        *deadLetters
-	lettersTold time.Time // when dead letters were last logged
+	keys    *OutputKeys
+	build   func() (output.Output, error)
+	built   output.Output // for the first time that one is opened
+	queue   segment.ID    // the first part of a batch's ID
+	routed  string        // the last part of it: what is filtered out, in short
+	reader  *queue.Reader
+	feed    feed
+	lanes   []*lane
+	dead    *deadLetters
+	limiter *rate.Limiter // nil: no limit
+
 	counters    output.Counters
+	lettersTold sparing // about dead letters
+	sheddings   atomic.Uint64
+	troubled    atomic.Int64 // lanes that fail
 
 	records, retries, deadLettered atomic.Uint64
 }
 
 // check judges the keys, once the output is built.
 func (c *consumer) check(inputs []string) error {
-	if _, ok := c.built.(output.Concurrent); !ok && c.keys.InFlight > 1 {
+	_, concurrent := c.built.(output.Concurrent)
+	if !concurrent && c.keys.InFlight > 1 {
 		return errOrder
 	}
 	if err := c.keys.check(inputs); err != nil {
 		return err
 	}
-	var err error
-	c.feed.match, err = c.keys.compile()
+	m, err := c.keys.compile()
+	r := &c.feed.route
+	r.output, r.match, r.log = c.name, m, c.log
+	if len(c.keys.From) > 0 {
+		r.from = make(map[string]bool)
+		for _, name := range c.keys.From {
+			r.from[name] = true
+		}
+	}
+	if m != nil || r.from != nil {
+		// Another choice of records under an ID that a destination knows would count as delivered.
+		sum := fnv.New32a()
+		_, _ = fmt.Fprint(sum, strings.Join(c.keys.From, ","), " ", c.keys.Match) // never fails
+		c.routed = fmt.Sprintf(".%08x", sum.Sum32())
+	}
 	return err
 }
 
@@ -69,8 +88,19 @@ func (c *consumer) attach(q *queue.Queue, dead *deadLetters) {
 	c.queue = q.ID()
 	start, _ := c.keys.start() // check has seen it
 	c.reader = q.Reader(c.name, start)
-	c.feed.reader = c.reader
 	c.dead = dead
+	c.feed.reader = c.reader
+	c.feed.several = c.keys.InFlight > 1
+	c.feed.moved = make(chan struct{}, 1)
+	c.feed.resume()
+	if n := int(min(c.keys.RateLimit, mostBurst)); n > 0 {
+		c.limiter = rate.NewLimiter(rate.Limit(c.keys.RateLimit), n)
+	}
+	for i := range c.keys.InFlight {
+		c.lanes = append(c.lanes, &lane{consumer: c, number: i, delays: newDelays()})
+	}
+	c.lanes[0].built = c.built
+	c.parallel(len(c.lanes))
 }
 
 // detach gives the place back. The queue holds what is not done for whoever attaches under that name.
@@ -79,107 +109,12 @@ func (c *consumer) detach() {
 	c.reader.Close()
 }
 
-// run delivers until stop ends; the request in flight then has until hard ends. Whatever panics is built anew, and goes on
-// with the oldest record that is not done.
+// run delivers until stop ends; requests in flight then have until hard ends.
 func (c *consumer) run(stop, hard context.Context) {
-	for stop.Err() == nil {
-		err := contain(func() error { c.deliverAll(stop, hard); return nil })
-		if err == nil {
-			break
-		}
-		c.close()
-		c.feed.rewind()
-		pause(stop, c.failed(err))
+	var others sync.WaitGroup
+	for _, l := range c.lanes[1:] {
+		others.Go(func() { l.run(stop, hard) })
 	}
-	c.close()
-	c.enter(stateStopped)
-}
-
-// close closes the output, if there is one and it wants that.
-func (c *consumer) close() {
-	out := c.out
-	c.out = nil
-	closer, ok := out.(io.Closer)
-	if !ok {
-		return
-	}
-	if err := contain(closer.Close); err != nil {
-		c.log.Warn("output did not close cleanly", "error", err)
-	}
-}
-
-// deliverAll returns when stop ends.
-func (c *consumer) deliverAll(stop, hard context.Context) {
-	for c.out == nil {
-		if err := c.open(); err != nil && !pause(stop, c.failed(err)) {
-			return
-		}
-	}
-	c.panics.started()
-	for stop.Err() == nil {
-		err := c.feed.fill(&c.batch)
-		if err == nil && c.batch.Len() == 0 {
-			c.enter(stateIdle)
-			err = c.wait(stop)
-			if err == nil {
-				continue
-			}
-		}
-		switch {
-		case stop.Err() != nil || errors.Is(err, queue.ErrClosed):
-			return
-		case err != nil && !errors.Is(err, errLost):
-			if !pause(stop, c.failed(fmt.Errorf("read queue: %w", err))) {
-				return
-			}
-		default:
-			c.deliver(stop, hard)
-		}
-	}
-}
-
-// open builds the output and hands it its state.
-func (c *consumer) open() error {
-	out := c.built
-	c.built = nil
-	if out == nil {
-		var err error
-		if out, err = c.build(); err != nil {
-			return err
-		}
-	}
-	c.out = out
-	s, ok := out.(output.Stateful)
-	if state := c.reader.State(); ok && len(state) > 0 {
-		if err := s.Restore(state); err != nil {
-			c.log.Warn("state of the output is of no use; it starts as if it had none", "error", err)
-		}
-	}
-	c.feed.limit = defaultBatch
-	if l, ok := out.(output.BatchLimit); ok {
-		c.feed.limit = l.MaxBatch()
-	}
-	return nil
-}
-
-// wait returns nil when there is something to deliver, errLost when the output has lost its connection first, or another
-// error when ctx ends or the queue cannot be read.
-func (c *consumer) wait(ctx context.Context) error {
-	b, ok := c.out.(output.Breakable)
-	if !ok {
-		return c.feed.wait(ctx)
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		select {
-		case <-b.Lost():
-			cancel(errLost)
-		case <-ctx.Done():
-		}
-	})
-	err := c.feed.wait(ctx)
-	cancel(nil)
-	watch.Wait()
-	return err
+	c.lanes[0].run(stop, hard)
+	others.Wait()
 }

@@ -24,7 +24,7 @@ func (r *rig) letters() []pack.Record {
 		r.t.Fatal(err)
 	}
 	defer q.Close()
-	f := &feed{reader: q.Reader("test", queue.Oldest), limit: defaultBatch}
+	f := &cutter{feed: &feed{reader: q.Reader("test", queue.Oldest)}, limit: defaultBatch}
 	var all []pack.Record
 	var b output.Batch
 	for {

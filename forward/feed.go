@@ -2,9 +2,9 @@ package forward
 
 import (
 	"context"
+	"sync"
 
 	"logmule/checkpoint"
-	"logmule/forward/match"
 	"logmule/forward/output"
 	"logmule/forward/pack"
 	"logmule/queue"
@@ -16,173 +16,229 @@ const (
 	feedFrames = 1024
 	// feedKept is how many bytes of frames a feed keeps for reuse between batches.
 	feedKept = 4 << 20
+	// feedScan bounds the bytes that are read for one batch while what was found for it waits.
+	feedScan = 16 << 20
 )
 
-// feed cuts what a reader gives into batches. Together with ingest it is all that knows both the queue and the records.
-// It belongs to one consumer.
+// feed cuts what a reader gives into batches, without what is filtered out. Together with ingest it is all that knows
+// both the queue and the records. Whoever has the turn may use it; what mu guards and the methods that say so, anybody.
 type feed struct {
 	reader *queue.Reader
-	limit  int // bytes of a batch, unless its first part is larger
-	match  *match.Match
+	route  route
+	turn   turn
 
-	frames []*segment.Frame // their memory goes round; the first `used` hold what a batch or parts point to
-	sizes  []int            // the largest body that each of them has held
-	used   int
-	parts  []part // of the newest frame
-	at     int    // the first of them that is not yet in a batch
-	runs   []part // those of the present batch
+	now     *slot              // the newest frame, nil where nothing of it is left to come
+	parts   []part             // of that frame
+	at      int                // the first of them that is not yet in a batch
+	skipped []checkpoint.Range // filtered out before any batch, and not yet marked as done
+	skips   uint64             // records in them
+	scanned int                // bytes of frames read since the last batch
+	several bool               // there may be several hands at once; never changed
+
+	mu    sync.Mutex // guards everything below
+	taken []taken    // by batches that are not finished, in order
+	cuts  []uint64   // where batches that were not finished have ended, in order: they are cut there again
+	read  mark       // since the last rewind
+	free  []*slot
+	kept  int           // bytes in them
+	moved chan struct{} // holds a token after a batch was finished
 }
 
-// part is a run of a frame, or what is not done of it.
-type part struct {
-	epoch segment.Epoch
-	first uint64 // sequence of its first record
-	run   output.Run
+// slot is memory for a frame.
+type slot struct {
+	frame segment.Frame
+	size  int // the largest body that it has held
+	users int // batches that lie in it, and the feed while parts of it are to come; guarded by feed.mu
 }
 
-func (p *part) last() uint64 { return p.first + uint64(p.run.Count) - 1 }
+// hand is a batch in the hands of whoever delivers it, with the memory that it lies in. The zero hand is ready.
+type hand struct {
+	batch output.Batch
+	runs  []part // those of the batch
+	slots []*slot
+	held  int // bytes in them
+}
 
-// fill makes b the next batch from what can be read without waiting: records with consecutive sequences, at most limit
-// bytes of them. Without any it leaves b empty. What the batch before pointed to is gone then.
-func (f *feed) fill(b *output.Batch) error {
-	b.Reset()
-	clear(f.runs)
-	f.runs = f.runs[:0]
-	f.recycle()
-	planned := f.reader.Planned() // by a process that was killed: that batch is cut the same way, and so has the same id
-	for planned == 0 || b.Last < planned {
+// fill makes h the next batch from what can be read without waiting: records with consecutive sequences, at most limit
+// bytes of them besides what is filtered out. Without any it leaves h empty. What h pointed to is gone then.
+func (f *feed) fill(h *hand, limit int) error {
+	f.release(h)
+	err := f.gather(h, limit)
+	f.settleSkipped()
+	f.scanned = 0
+	f.take(h)
+	return err
+}
+
+func (f *feed) gather(h *hand, limit int) error {
+	b := &h.batch
+	cut := uint64(0) // where the batch has to end, 0: nowhere
+	for {
 		if f.at == len(f.parts) {
-			if b.Len() > 0 && (f.used == feedFrames || b.Bytes() >= f.limit) {
+			if b.Len() > 0 && (len(h.slots) == feedFrames || b.Bytes() >= limit || h.held >= 2*limit || f.scanned >= feedScan && cut == 0) {
 				return nil
 			}
-			ok, _, err := f.reader.TryNext(f.slot())
+			ok, err := f.next()
 			if b.Len() > 0 && err != nil {
 				return nil // it comes again when this batch is delivered
 			}
 			if err != nil || !ok {
 				return err
 			}
-			f.took()
 			continue
 		}
-		p := f.parts[f.at]
-		rest := p
-		if planned >= p.first && planned < p.last() {
-			p = rest.cut(int(planned - p.first + 1))
-		} else {
-			rest.run.Count = 0
-		}
+		p := &f.parts[f.at]
 		if b.Len() == 0 {
+			if p.passes == 0 {
+				f.skip(p)
+				continue
+			}
 			b.First = p.first
-		} else if p.first != b.Last+1 || b.Bytes()+len(p.run.Body) > f.limit {
+			cut = f.cutAt(p.first)
+		} else if p.first != b.Last+1 || p.passes > 0 && b.Bytes()+p.size > limit {
 			return nil
 		}
-		b.Add(p.run)
-		b.Last = p.last()
-		f.runs = append(f.runs, p)
-		if f.parts[f.at] = rest; rest.run.Count == 0 {
-			f.at++
+		f.add(h, p)
+		if b.Last == cut {
+			return nil
 		}
 	}
-	return nil
+}
+
+// add puts the next part into h.
+func (f *feed) add(h *hand, p *part) {
+	switch {
+	case p.passes == p.run.Count:
+		h.batch.Add(p.run)
+	case p.passes > 0:
+		h.batch.AddPart(p.run, p.out, p.size)
+	default:
+		h.batch.AddHole(p.run.Count)
+	}
+	h.batch.Last = p.last()
+	if last := len(h.runs) - 1; p.passes == 0 && h.runs[last].passes == 0 {
+		h.runs[last].run.Count += p.run.Count
+	} else {
+		h.runs = append(h.runs, *p)
+	}
+	f.at++
+	if last := len(h.slots) - 1; p.passes > 0 && (last < 0 || h.slots[last] != f.now) {
+		h.slots = append(h.slots, f.now)
+		h.held += int(f.now.frame.Raw)
+		f.use(f.now)
+	}
 }
 
 // wait returns when fill will find something, or with the error of the reader, or of ctx when that ends.
 func (f *feed) wait(ctx context.Context) error {
-	for f.at == len(f.parts) {
-		f.recycle()
-		if _, err := f.reader.Next(ctx, f.slot()); err != nil {
+	for f.at == len(f.parts) && ctx.Err() == nil {
+		ok, err := f.next()
+		if err == nil && !ok {
+			f.settleSkipped()
+			f.drop()
+			s := f.spare()
+			if _, err = f.reader.Next(ctx, &s.frame); err == nil {
+				f.took(s)
+			} else {
+				f.unused(s)
+			}
+		}
+		if err != nil {
+			f.settleSkipped()
 			return err
 		}
-		f.took()
-	}
-	return nil
-}
-
-// rewind forgets what was read: all that is not done comes again.
-func (f *feed) rewind() {
-	f.at, f.used = len(f.parts), 0
-	f.reader.Rewind()
-}
-
-// recycle takes back the frames of the last batch, all but one whose parts are still to come, and lets go of what would
-// hold too much memory until they are needed again.
-func (f *feed) recycle() {
-	keep := 0
-	if f.at < len(f.parts) {
-		last := f.used - 1
-		f.frames[0], f.frames[last] = f.frames[last], f.frames[0]
-		f.sizes[0], f.sizes[last] = f.sizes[last], f.sizes[0]
-		keep = 1
-	}
-	f.used = keep
-	total := 0
-	for i, size := range f.sizes {
-		if total += size; i >= keep && total > feedKept {
-			f.frames[i], f.sizes[i] = new(segment.Frame), 0
-			total -= size
+		for f.at < len(f.parts) && f.parts[f.at].passes == 0 {
+			f.skip(&f.parts[f.at])
 		}
 	}
+	return context.Cause(ctx)
 }
 
-// slot is the frame to read into.
-func (f *feed) slot() *segment.Frame {
-	if f.used == len(f.frames) {
-		f.frames = append(f.frames, new(segment.Frame))
-		f.sizes = append(f.sizes, 0)
+// next takes the next frame, false where there is none yet.
+func (f *feed) next() (bool, error) {
+	f.drop()
+	s := f.spare()
+	ok, _, err := f.reader.TryNext(&s.frame)
+	if err != nil || !ok {
+		f.unused(s)
+		return false, err
 	}
-	return f.frames[f.used]
+	f.took(s)
+	return true, nil
 }
 
-// took turns the frame in slot into parts, without the records that are done: after a start or a rewind there may be some.
-func (f *feed) took() {
-	frame := f.frames[f.used]
-	f.sizes[f.used] = max(f.sizes[f.used], int(frame.Raw))
-	done := f.reader.Within(frame.First, frame.Last())
+// rewind forgets what was read: all that is neither done nor taken comes again.
+func (f *feed) rewind() {
+	f.settleSkipped()
 	f.parts, f.at = f.parts[:0], 0
+	f.drop()
+	f.reader.Rewind()
+	f.again()
+}
+
+// skip passes over the next part, of which nothing is to be delivered.
+func (f *feed) skip(p *part) {
+	f.at++
+	f.skips += uint64(p.run.Count)
+	if last := len(f.skipped) - 1; last >= 0 && f.skipped[last].Last+1 == p.first {
+		f.skipped[last].Last = p.last()
+	} else {
+		f.skipped = append(f.skipped, checkpoint.Range{First: p.first, Last: p.last()})
+	}
+	if f.scanned >= feedScan || len(f.skipped) >= feedFrames {
+		f.settleSkipped()
+		f.scanned = 0
+	}
+}
+
+// settleSkipped marks what was skipped as done, many parts at once.
+func (f *feed) settleSkipped() {
+	if len(f.skipped) == 0 {
+		return
+	}
+	f.reader.Done(nil, f.skipped...)
+	f.route.filtered(f.skips)
+	f.skipped, f.skips = f.skipped[:0], 0
+}
+
+// took turns a frame into parts, without the records that are done or taken: after a start or a rewind there may be some.
+// Its memory is free at once where nothing of it is to be delivered.
+func (f *feed) took(s *slot) {
+	frame := &s.frame
+	f.parts, f.at = f.parts[:0], 0
+	f.scanned += int(frame.Raw)
+	taken, cuts := f.note(frame)
+	done := f.reader.Within(frame.First, frame.Last()) // after it is known what is taken: that becomes done
+	f.route.begin()
 	first := frame.First
+	passes := false
 	for i := range frame.Runs {
 		r := &frame.Runs[i]
-		p := part{f.reader.Epoch(), first, output.Run{Form: pack.Form(r.Form), Count: int(r.Count), Attributes: r.Attributes, Body: r.Body}}
-		f.parts = p.without(f.parts, done)
+		p := part{epoch: f.reader.Epoch(), first: first, run: output.Run{Form: pack.Form(r.Form), Count: int(r.Count), Attributes: r.Attributes, Body: r.Body}}
 		first += uint64(r.Count)
-	}
-	if len(f.parts) > 0 {
-		f.used++
-	}
-}
-
-// without appends to parts what is left of p when the done records are taken out. done is in order.
-func (p part) without(parts []part, done []checkpoint.Range) []part {
-	for _, d := range done {
-		if p.run.Count == 0 || d.First > p.last() {
-			break
+		from := len(f.parts)
+		if len(done) == 0 && len(taken) == 0 && len(cuts) == 0 {
+			f.parts = append(f.parts, p)
+		} else {
+			for _, left := range p.without(nil, done) {
+				for _, left := range left.without(nil, taken) {
+					f.parts = left.cutAll(f.parts, cuts)
+				}
+			}
 		}
-		if d.Last < p.first {
-			continue
+		for j := from; j < len(f.parts); j++ {
+			f.route.judge(&f.parts[j], r.Key)
+			passes = passes || f.parts[j].passes > 0
 		}
-		if d.First > p.first {
-			parts = append(parts, p.cut(int(d.First-p.first)))
+	}
+	if !passes {
+		for i := range f.parts {
+			f.parts[i].run.Attributes, f.parts[i].run.Body = nil, nil
 		}
-		p.cut(int(min(d.Last, p.last()) - p.first + 1))
+		f.unused(s)
+		return
 	}
-	if p.run.Count > 0 {
-		parts = append(parts, p)
-	}
-	return parts
-}
-
-// cut takes the first n records off p and returns them.
-func (p *part) cut(n int) part {
-	head := *p
-	rest := p.run.Body
-	for range n {
-		_, _, rest = pack.Split(p.run.Form, rest, 0)
-	}
-	head.run.Count = n
-	head.run.Body = p.run.Body[:len(p.run.Body)-len(rest)]
-	p.first += uint64(n)
-	p.run.Count -= n
-	p.run.Body = rest
-	return head
+	s.size = max(s.size, int(frame.Raw))
+	f.use(s)
+	f.now = s
 }

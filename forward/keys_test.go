@@ -40,7 +40,7 @@ func TestOutputKeys(t *testing.T) {
 		{"stdout", "match = 'type == \"x\" and severity <= 3'", ""},
 		{"stdout", "\nmatch = 'tpye == \"x\"'", `f:8: match cannot be read at character 1: unknown name tpye (did you mean "type"?); the names are fields, hostname, logger, payload, pid, severity, timestamp, type`},
 		{"stdout", "rate_limit = 5", `f:7: rate_limit is the number 5; it must be a string with a unit, such as "64MiB"`},
-		{"stdout", "mach = 'x'", `f:7: unknown key "mach" in [output.o] (did you mean "match"?); the keys are match, from, max_backlog, rate_limit, in_flight, start_at and type`},
+		{"stdout", "mach = 'x'", `f:7: unknown key "mach" in [output.o] (did you mean "match"?); the keys are codec, match, from, max_backlog, rate_limit, in_flight, start_at and type`},
 	} {
 		if got := checked(t, c.kind, c.keys); got != c.want {
 			t.Errorf("%s with %q: got\n%s\nwant\n%s", c.kind, c.keys, got, c.want)

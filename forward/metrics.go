@@ -124,6 +124,8 @@ var (
 		counter("output_cut_bytes_total", "Bytes cut off a file because they are written again.", byOutput, func(o *OutputStatus) float64 { return float64(o.CutBytes) }),
 		counter("output_dead_letter_records_total", "Records that the destination refused for good, stored as dead letters.", byOutput, func(o *OutputStatus) float64 { return float64(o.DeadLetters) }),
 		counter("output_lost_records_total", "Records dropped or destroyed before the output was given them.", byOutput, func(o *OutputStatus) float64 { return float64(o.Lost) }),
+		counter("output_filtered_records_total", "Records that are not meant for the output, as from and match say.", byOutput, func(o *OutputStatus) float64 { return float64(o.Filtered) }),
+		counter("output_match_errors_total", "Records for which match failed; they are filtered out.", byOutput, func(o *OutputStatus) float64 { return float64(o.MatchErrors) }),
 		counter("output_shed_records_total", "Records given up because the backlog grew over max_backlog.", byOutput, func(o *OutputStatus) float64 { return float64(o.Shed) }),
 		counter("output_panics_total", "Panics contained.", byOutput, func(o *OutputStatus) float64 { return float64(o.Panics) }),
 	}

@@ -3,6 +3,7 @@ package forward
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,11 +21,16 @@ type plugin struct {
 
 	mu struct { // guards what status shows
 		sync.Mutex
-		state     string
+		doing     []doing // one for each request that may be under way at once
 		lastError string
 		lastAt    time.Time
-		nextRetry time.Time // zero: not waiting
 	}
+}
+
+// doing is what one goroutine of a plugin does.
+type doing struct {
+	state     string
+	nextRetry time.Time // zero: not waiting
 }
 
 // States of plugins, as status shows them.
@@ -34,6 +40,7 @@ const (
 	stateEnded     = "ended"     // inputs that have no more to give
 	stateIdle      = "idle"      // outputs
 	stateSending   = "sending"   // outputs
+	stateLimited   = "limited"   // outputs that wait for rate_limit
 	stateRetrying  = "retrying"
 	statePanicked  = "panicked"
 	stateStopped   = "stopped"
@@ -42,20 +49,36 @@ const (
 func newPlugin(side, name, kind string, log *slog.Logger, words troubleWords) *plugin {
 	log = log.With(side, name)
 	p := &plugin{name: name, kind: kind, log: log, delays: newDelays(), trouble: trouble{log: log, words: words}}
-	p.mu.state = stateStarting
+	p.parallel(1)
 	return p
 }
 
-func (p *plugin) enter(state string) {
+// parallel says how many goroutines there are.
+func (p *plugin) parallel(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.state, p.mu.nextRetry = state, time.Time{}
+	p.mu.doing = make([]doing, n)
+	for i := range p.mu.doing {
+		p.mu.doing[i].state = stateStarting
+	}
+}
+
+func (p *plugin) enter(state string) { p.enterAs(0, state) }
+
+// enterAs is enter for one of several goroutines.
+func (p *plugin) enterAs(number int, state string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.doing[number] = doing{state: state}
 }
 
 // failed notes a failure or a contained panic, logs it, and returns how long to wait: as long as the error asks for, else
 // the next delay.
-func (p *plugin) failed(err error) time.Duration {
-	delay := p.delays.next()
+func (p *plugin) failed(err error) time.Duration { return p.failedAs(0, p.delays, err) }
+
+// failedAs is failed for one of several goroutines, with delays of its own.
+func (p *plugin) failedAs(number int, delays delays, err error) time.Duration {
+	delay := delays.next()
 	if named, ok := errors.AsType[*output.RetryError](err); ok && named.After > 0 {
 		delay = named.After
 	}
@@ -69,7 +92,8 @@ func (p *plugin) failed(err error) time.Duration {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.state, p.mu.lastError, p.mu.lastAt, p.mu.nextRetry = state, err.Error(), now, now.Add(delay)
+	p.mu.doing[number] = doing{state: state, nextRetry: now.Add(delay)}
+	p.mu.lastError, p.mu.lastAt = err.Error(), now
 	return delay
 }
 
@@ -77,5 +101,31 @@ func (p *plugin) failed(err error) time.Duration {
 func (p *plugin) isOver() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.mu.state == stateStopped || p.mu.state == stateEnded
+	for _, d := range p.mu.doing {
+		if d.state != stateStopped && d.state != stateEnded {
+			return false
+		}
+	}
+	return true
+}
+
+// states are in the order in which they are worth showing.
+var states = []string{
+	statePanicked, stateRetrying, stateSending, stateLimited, stateListening, stateIdle, stateStarting, stateEnded, stateStopped,
+}
+
+// shown is what is most worth knowing of what its goroutines do, and when the first of them tries again. p.mu is held.
+func (p *plugin) shown() doing {
+	worst := p.mu.doing[0]
+	for _, d := range p.mu.doing[1:] {
+		next := d.nextRetry
+		if next.IsZero() || !worst.nextRetry.IsZero() && worst.nextRetry.Before(next) {
+			next = worst.nextRetry
+		}
+		if slices.Index(states, d.state) < slices.Index(states, worst.state) {
+			worst = d
+		}
+		worst.nextRetry = next
+	}
+	return worst
 }

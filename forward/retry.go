@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -46,6 +47,15 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// sparing lets one line through every foldFor, so that what happens all the time fills no log. The zero value lets the first
+// one through.
+type sparing struct{ last atomic.Int64 }
+
+func (s *sparing) allow(now time.Time) bool {
+	last := s.last.Load()
+	return (last == 0 || now.UnixNano()-last >= int64(foldFor)) && s.last.CompareAndSwap(last, now.UnixNano())
 }
 
 // trouble logs the failures of one plugin so that a dead destination fills no log: the first failure at once, those

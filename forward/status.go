@@ -143,8 +143,10 @@ type OutputStatus struct {
 	ResentBytes    uint64  `json:"resent_bytes"`
 	CutBytes       uint64  `json:"cut_bytes"`
 	DeadLetters    uint64  `json:"dead_letters"`
-	Lost           uint64  `json:"lost_records"` // dropped or destroyed before it could be given them
-	Shed           uint64  `json:"shed_records"` // given up because the backlog grew over max_backlog
+	Lost           uint64  `json:"lost_records"`     // dropped or destroyed before it could be given them
+	Filtered       uint64  `json:"filtered_records"` // not meant for the output, says from or match
+	MatchErrors    uint64  `json:"match_errors"`     // records for which match has failed; they are filtered out
+	Shed           uint64  `json:"shed_records"`     // given up because the backlog grew over max_backlog
 }
 
 // Status gathers the state. It may be called at any time.
@@ -212,11 +214,12 @@ func (p *plugin) status() PluginStatus {
 	s.Panics, _, _ = p.panics.state()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.State, s.LastError = p.mu.state, p.mu.lastError
+	now := p.shown()
+	s.State, s.LastError = now.state, p.mu.lastError
 	if at := p.mu.lastAt; !at.IsZero() {
 		s.LastErrorAt = &at
 	}
-	if at := p.mu.nextRetry; !at.IsZero() {
+	if at := now.nextRetry; !at.IsZero() {
 		s.NextRetry = &at
 	}
 	return s
@@ -244,6 +247,7 @@ func (c *consumer) status(at queue.OutputStatus) OutputStatus {
 		PluginStatus: c.plugin.status(), Position: at.Floor, BacklogRecords: at.BacklogRecords, BacklogBytes: at.BacklogBytes,
 		Requests: n.Requests.Load(), Errors: n.Errors.Load(), Retries: c.retries.Load(), Reconnects: n.Reconnects.Load(),
 		ResentBytes: n.Resent.Load(), CutBytes: n.CutBytes.Load(), DeadLetters: c.deadLettered.Load(), Lost: at.Lost, Shed: at.Shed,
+		Filtered: c.feed.route.passed.Load(), MatchErrors: c.feed.route.failed.Load(),
 	}
 	s.Records, s.Bytes = c.records.Load(), n.BytesSent.Load()
 	if at.BacklogRecords > 0 && !at.Oldest.IsZero() {

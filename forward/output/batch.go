@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net"
 	"sort"
 
@@ -24,7 +25,8 @@ type Run struct {
 }
 
 // Batch is what Send delivers: runs in the order of the queue, and for every record of them, counted from 0, whether it
-// is pending, accepted or rejected. All are pending at first. The runs are views of memory that the engine owns; they
+// is pending, accepted or rejected. All are pending at first, but those filtered out, which are neither and never asked
+// for. The runs are views of memory that the engine owns; they
 // and every slice that a method returns are valid until the batch is Reset. It is used by one goroutine at a time.
 // The zero Batch is empty and ready.
 type Batch struct {
@@ -36,8 +38,9 @@ type Batch struct {
 	count  int
 	size   int
 
-	settled  []uint64 // bitmap of records that are no longer pending; what it does not reach is pending
+	settled  []uint64 // bitmap of records that are not or no longer pending; what it does not reach is pending
 	finished int      // bits set in it
+	filtered int      // of them, those filtered out
 	rejected []Rejection
 
 	scratch []byte      // decoded lines or framed records
@@ -70,6 +73,53 @@ func (b *Batch) Add(run Run) {
 	b.size += len(run.Body)
 }
 
+// AddPart is Add for a run of which some records are filtered out: the bits of out tell which. size is how many bytes of
+// the body the others take.
+func (b *Batch) AddPart(run Run, out []uint64, size int) {
+	start := b.count
+	b.Add(run)
+	b.size += size - len(run.Body)
+	for i := range run.Count {
+		if out[i/64]&(1<<(i%64)) != 0 {
+			b.filter(start+i, start+i+1)
+		}
+	}
+}
+
+// AddHole appends n records that are filtered out. Nothing of them but their number is in the batch.
+func (b *Batch) AddHole(n int) {
+	start := b.count
+	if last := len(b.runs) - 1; last >= 0 && b.runs[last].Body == nil && b.pendingIn(b.starts[last], start) == 0 {
+		b.runs[last].Count += n
+		b.count += n
+	} else {
+		b.Add(Run{Form: pack.Lines, Count: n})
+	}
+	b.filter(start, b.count)
+}
+
+// filter takes [from, to), all of them pending, from the pending records.
+func (b *Batch) filter(from, to int) {
+	b.finished += to - from
+	b.filtered += to - from
+	for b.reach((to - 1) / 64); from < to; {
+		word, bit := from/64, from%64
+		many := min(64-bit, to-from)
+		b.settled[word] |= ^uint64(0) >> (64 - many) << bit
+		from += many
+	}
+}
+
+// reach makes the bitmap of settled records that long.
+func (b *Batch) reach(word int) {
+	for word >= len(b.settled) {
+		b.settled = append(b.settled, 0)
+	}
+}
+
+// Filtered returns the number of records that are filtered out.
+func (b *Batch) Filtered() int { return b.filtered }
+
 // Reset empties the batch for another use and lets go of what it was given.
 func (b *Batch) Reset() {
 	clear(b.runs)
@@ -94,7 +144,7 @@ func (b *Batch) Len() int { return b.count }
 // Pending returns the number of records that are neither accepted nor rejected.
 func (b *Batch) Pending() int { return b.count - b.finished }
 
-// Bytes returns the size of all bodies, which is about what the records take on the wire.
+// Bytes returns the size of all bodies without what is filtered out, which is about what the records take on the wire.
 func (b *Batch) Bytes() int { return b.size }
 
 // IsPending tells whether record i is neither accepted nor rejected.
@@ -121,9 +171,7 @@ func (b *Batch) settle(i int) bool {
 	if i < 0 || i >= b.count || !b.IsPending(i) {
 		return false
 	}
-	for i/64 >= len(b.settled) {
-		b.settled = append(b.settled, 0)
-	}
+	b.reach(i / 64)
 	b.settled[i/64] |= 1 << (i % 64)
 	b.finished++
 	return true
@@ -134,22 +182,27 @@ func (b *Batch) pendingIn(from, to int) int {
 	if b.finished == 0 {
 		return to - from
 	}
-	n := 0
-	for i := from; i < to; i++ {
-		if b.IsPending(i) {
-			n++
+	n := to - from
+	for i := from; i < to; {
+		word, bit := i/64, i%64
+		if word >= len(b.settled) {
+			break
 		}
+		many := min(64-bit, to-i)
+		n -= bits.OnesCount64(b.settled[word] >> bit << (64 - many))
+		i += many
 	}
 	return n
 }
 
 // firstPending returns the index of the first pending record, Len when there is none.
 func (b *Batch) firstPending() int {
-	i := 0
-	for b.finished > 0 && i < b.count && !b.IsPending(i) {
-		i++
+	for word, settled := range b.settled {
+		if settled != ^uint64(0) {
+			return min(b.count, word*64+bits.TrailingZeros64(^settled))
+		}
 	}
-	return i
+	return min(b.count, len(b.settled)*64)
 }
 
 // acceptIn accepts all pending records in [from, to).
@@ -173,6 +226,9 @@ func (b *Batch) AppendLines(dst net.Buffers, from, to int) net.Buffers {
 		run, start := &b.runs[n], b.starts[n]
 		lo, hi := max(from, start), min(to, start+run.Count)
 		if lo >= hi {
+			continue
+		}
+		if b.pendingIn(lo, hi) == 0 {
 			continue
 		}
 		if run.Form != pack.Records {

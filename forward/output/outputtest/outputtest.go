@@ -50,6 +50,8 @@ func Run(t *testing.T, f Factory) {
 		{"stall", stall},
 		{"empty", empty},
 		{"partly settled", partly},
+		{"filtered", filtered},
+		{"filtered and retried", filteredRetry},
 		{"undecodable", undecodable},
 	}
 	for _, part := range parts {
@@ -298,6 +300,80 @@ func partly(t *testing.T, d Destination) {
 		t.Errorf("rejected: %v", r)
 	}
 	expect(t, d, lines("1", "3", "4", "6", "8"))
+}
+
+// mask is the bitmap for AddPart in which the given records are filtered out.
+func mask(out ...int) []uint64 {
+	bits := make([]uint64, 4)
+	for _, i := range out {
+		bits[i/64] |= 1 << (i % 64)
+	}
+	return bits
+}
+
+// holes is a batch with records that are filtered out in all places where they can be: the ends of runs, the middle of
+// them, whole runs. What is to arrive is at most three and at least two records of every run.
+func holes(id string) (b *output.Batch, want []byte) {
+	b = &output.Batch{ID: id, First: 11}
+	line := func(n int) string { return fmt.Sprintf("%s %d", id, n) }
+	b.AddPart(Lines(line(0), line(1), line(2)), mask(0), 2*len(line(0))+2)
+	b.AddPart(Lines(line(3), line(4), line(5)), mask(2), 2*len(line(0))+2)
+	b.AddHole(3)
+	b.AddHole(130)
+	b.AddPart(Records(line(6), line(7), line(8), line(9)), mask(1, 2), 60)
+	b.AddPart(Records(line(10)), mask(0), 0)
+	b.Add(Lines(line(11), line(12)))
+	b.AddPart(Lines(line(13), line(14), line(15), line(16), line(17)), mask(1, 3), 3*len(line(10))+3)
+	b.AddHole(1)
+	b.Last = b.First + uint64(b.Len()) - 1
+	for _, n := range []int{1, 2, 3, 4, 6, 9, 11, 12, 13, 15, 17} {
+		want = append(append(want, line(n)...), '\n')
+	}
+	return b, want
+}
+
+// filtered sends what is not filtered out, and nothing else is accepted or rejected.
+func filtered(t *testing.T, d Destination) {
+	b, want := holes("holes")
+	if b.Pending() != 11 || b.Filtered() != b.Len()-11 {
+		t.Fatalf("%d records are pending and %d filtered out, of %d", b.Pending(), b.Filtered(), b.Len())
+	}
+	send(t, d, b)
+	if r := b.Rejected(); len(r) > 0 {
+		t.Errorf("rejected: %v", r)
+	}
+	second, more := holes("again")
+	second.Accept(1)
+	send(t, d, second)
+	more = bytes.TrimPrefix(more, []byte("again 1\n"))
+	expect(t, d, append(want, more...))
+	if n := second.Filtered(); n != second.Len()-11 {
+		t.Errorf("%d records are filtered out after the delivery", n)
+	}
+}
+
+// filteredRetry breaks the destination under a batch with records that are filtered out.
+func filteredRetry(t *testing.T, d Destination) {
+	first, want := holes("first")
+	send(t, d, first)
+	d.Break()
+	b, more := holes("second")
+	Await(t, "an error from a broken destination", func() bool { return Deliver(t.Context(), d.Output, b) != nil })
+	d.Mend()
+	Await(t, "the batch to be accepted", func() bool { return Deliver(t.Context(), d.Output, b) == nil })
+	seen := map[string]bool{}
+	want = append(want, more...)
+	Await(t, "all records that are not filtered out", func() bool {
+		var got []byte
+		clear(seen)
+		for line := range strings.Lines(string(d.Received())) {
+			if !seen[line] {
+				seen[line] = true
+				got = append(got, line...)
+			}
+		}
+		return bytes.Equal(got, want)
+	})
 }
 
 // undecodable records can be sent to nobody: they are rejected and the others delivered.
