@@ -100,7 +100,8 @@ func TestHTTPCodings(t *testing.T) {
 		if status, text := send(coding, long, true); status != 413 || !strings.Contains(text, "record 2") {
 			t.Errorf("%s with a long record: %d %s", coding, status, text)
 		}
-		exact, over := strings.Repeat("x\n", 1e6), strings.Repeat("x\n", 1e6)+"\n"
+		exact := strings.Repeat(strings.Repeat("x", 999)+"\n", 2000)
+		over := exact + "\n"
 		if status, text := send(coding, packed(t, coding, []byte(over)), true); status != 413 || !strings.Contains(text, "max_body") {
 			t.Errorf("%s, one byte over max_body: %d %s", coding, status, text)
 		}

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -348,5 +349,32 @@ func TestHTTPInTheClear(t *testing.T) {
 	r := begin[*httpInput](t, "http", "listen = \"0.0.0.0:0\"\ninsecure = true\ntoken = \"s3cret\"\n", discard)
 	if text := r.text.String(); !strings.Contains(text, "in the clear") || strings.Contains(text, "s3cret") {
 		t.Errorf("log: %s", text)
+	}
+}
+
+// TestHTTP2RefusedWhileSending gives a client that is refused the whole answer while it sends on, as curl does, and when
+// it stops at once and waits for the end of the answer, as Go's client does.
+func TestHTTP2RefusedWhileSending(t *testing.T) {
+	t.Parallel()
+	r := begin[*httpInput](t, "http", anyPort+"token = \"x\"\n", discard)
+	big := filepath.Join(t.TempDir(), "big")
+	if err := os.WriteFile(big, make([]byte, 40<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rest, sending := io.Pipe()
+	defer sending.Close()
+	status, text, _ := do(t, peer(t, 2, nil), post(t, "POST", r.address, rest))
+	if status != 401 || !strings.Contains(text, "credentials") {
+		t.Errorf("%d %s", status, text)
+	}
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip("no curl")
+	}
+	for _, version := range []string{"--http1.1", "--http2-prior-knowledge"} {
+		out, err := exec.CommandContext(t.Context(), curl, "-sS", version, "-H", "Expect:", "-w", "%{http_code}", "-T", big, "http://"+r.address+"/").CombinedOutput()
+		if err != nil || !strings.HasSuffix(string(out), "401") || !strings.Contains(string(out), "credentials") {
+			t.Errorf("%s: %s, %v", version, out, err)
+		}
 	}
 }

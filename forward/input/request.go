@@ -20,6 +20,7 @@ const (
 	firstBlock = 64 << 10         // bytes of memory for a body before any of it has come, at most
 	drainLimit = 64 << 20         // bytes of a refused body that are read and thrown away, so that its sender sees the answer
 	drainAfter = 5 * time.Second  // and for how long
+	drainIdle  = time.Second / 4  // and for how long none may come, in HTTP/2
 )
 
 // request is one request on its way through the http input. Any answer but 200 means that nothing of it was stored; when

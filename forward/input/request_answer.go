@@ -33,16 +33,15 @@ func (q *request) refuse(no *refusal) {
 		q.answer(no.status, refused{no.why})
 		return
 	}
-	if q.r.ProtoMajor > 1 { // the stream ends with the answer, the connection stays for the others
-		q.answer(no.status, refused{no.why})
-		return
+	if q.r.ProtoMajor == 1 { // in HTTP/2 the stream ends, and the connection stays for the others
+		header.Set("Connection", "close")
 	}
-	header.Set("Connection", "close")
 	q.answer(no.status, refused{no.why})
 	q.drain()
 }
 
-// drain reads what the client is still sending. A connection closed with bytes unread is reset, and the answer with it.
+// drain reads what the client is still sending. A connection closed with bytes unread is reset, and the answer with it;
+// and of a stream that is reset after its answer many a client does not look at that.
 func (q *request) drain() {
 	wait := drainAfter
 	switch {
@@ -55,10 +54,26 @@ func (q *request) drain() {
 	}
 	if wait > 0 {
 		q.control.Flush()
-		q.control.SetReadDeadline(time.Now().Add(wait))
-		_, _ = io.CopyN(io.Discard, q.r.Body, drainLimit)
+		_, _ = io.CopyN(io.Discard, &draining{q: q, until: time.Now().Add(wait)}, drainLimit)
 	}
 	q.control.SetReadDeadline(time.Unix(1, 0))
+}
+
+// draining reads a body until a moment. In HTTP/2 it is over earlier when nothing comes: the client has stopped sending
+// and waits for the end of the answer, which comes after this.
+type draining struct {
+	q     *request
+	until time.Time
+}
+
+// Read reads on.
+func (d *draining) Read(p []byte) (int, error) {
+	until := d.until
+	if idle := time.Now().Add(drainIdle); d.q.r.ProtoMajor > 1 && idle.Before(until) {
+		until = idle
+	}
+	d.q.control.SetReadDeadline(until)
+	return d.q.r.Body.Read(p)
 }
 
 func (q *request) answer(status int, content any) {
