@@ -184,7 +184,7 @@ func TestHTTPUnreadableBody(t *testing.T) {
 		"stalled body":  {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\none\n", nil, "408 Request Timeout"},
 		"stalled chunk": {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n", nil, "408 Request Timeout"},
 		"huge length":   {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000000000000000\r\n\r\nx", closeWrite, "413 Request Entity"},
-		"nonsense":      {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", nil, "400 Bad Request"},
+		"nonsense":      {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\r\n\r\n", nil, "400 Bad Request"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer := raw(t, r.address, x.text, x.then)
