@@ -238,8 +238,8 @@ func checkStored(t *testing.T, l *lab, want []string) {
 			Fields                    json.RawMessage
 		}
 		must(t, json.Unmarshal([]byte(line), &r))
-		parts := strings.SplitN(want[n], "|", 6)
-		if r.Hostname != parts[1] || r.Logger != parts[2] || fmt.Sprint(r.PID) != parts[3] || r.Payload != parts[5] || r.Severity != n%8 {
+		parts := strings.SplitN(want[n], "|", 7)
+		if r.Hostname != parts[1] || r.Logger != parts[2] || fmt.Sprint(r.PID) != parts[3] || r.Payload != parts[6] || r.Severity != n%8 {
 			t.Fatalf("record %d is stored as %s\nwant %s", n, line, want[n])
 		}
 		if !strings.Contains(string(r.Fields), "ID"+fmt.Sprint(n%11)) || !strings.Contains(string(r.Fields), "ex@32473.n") {

@@ -50,7 +50,7 @@ func StartSyslogNG(dir, configuration string) (*Process, error) {
 		return nil, err
 	}
 	file := filepath.Join(dir, "syslog-ng.conf")
-	configuration = "@version: 3.35\noptions { keep-hostname(yes); chain-hostnames(no); use-dns(no); log-msg-size(262144); };\n" + configuration
+	configuration = "@version: 3.35\noptions { keep-hostname(yes); chain-hostnames(no); use-dns(no); log-msg-size(262144); frac-digits(6); };\n" + configuration
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 		return nil, err
 	}
