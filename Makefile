@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test race full fuzz bench lint cross ci clean
+.PHONY: help run build test race full fuzz bench lint cross docs ci clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)"
@@ -44,6 +44,9 @@ cross: build ## the other platforms build, and the binary is static
 	  echo "build $$target"; CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} go build -o /dev/null ./cmd/logmule; \
 	done
 	@if ldd bin/logmule >/dev/null 2>&1; then echo "bin/logmule is not static:"; ldd bin/logmule; exit 1; fi
+
+docs: ## docs/configuration.md from the code that reads the keys; make test compares them
+	go test -count=1 -run TestConfigurationReference ./forward -update
 
 ci: lint cross full race fuzz bench ## everything, as CI runs it after make test
 

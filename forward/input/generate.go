@@ -35,9 +35,9 @@ const generatePrefix = len("seq=000000000001 run=9f86d081884c7d65 ")
 
 func newGenerate(decode func(into any) error, env Env) (Input, error) {
 	keys := struct {
-		Rate  int64        `toml:"rate"`
-		Count int64        `toml:"count"`
-		Size  config.Bytes `toml:"size"`
+		Rate  int64        `toml:"rate" doc:"records a second; 0: as many as the queue takes"`
+		Count int64        `toml:"count" doc:"records after which it ends; 0: never"`
+		Size  config.Bytes `toml:"size" doc:"bytes of a record"`
 	}{Size: 128}
 	if err := decode(&keys); err != nil {
 		return nil, err
