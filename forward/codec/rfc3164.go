@@ -6,11 +6,8 @@ import (
 )
 
 // parse3164 reads what follows the priority in the way of RFC 3164, which describes habits more than it rules: every part
-// may be missing, and what is not recognised belongs to the payload. One LF or NUL at the end is a terminator and dropped.
+// may be missing, and what is not recognised belongs to the payload.
 func parse3164(b []byte, arrival time.Time) (p parsed) {
-	if n := len(b); n > 0 && (b[n-1] == '\n' || b[n-1] == 0) {
-		b = b[:n-1]
-	}
 	rest, header := b, parsed{}
 	rest = header.cutCisco(rest)
 	at, rest, found := cutTime(rest, arrival)

@@ -45,6 +45,9 @@ func (syslogDecoder) Decode(r *pack.Record) error {
 	if !ok {
 		return errNoPriority
 	}
+	if n := len(rest); n > 0 && (rest[n-1] == '\n' || rest[n-1] == 0) {
+		rest = rest[:n-1] // a terminator, which many send in datagrams and in counted frames too
+	}
 	p, ok := parse5424(rest)
 	if !ok {
 		p = parse3164(rest, time.Unix(0, r.Timestamp))

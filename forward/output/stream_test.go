@@ -25,7 +25,6 @@ import (
 // unframers take the first record off a stream, by its framing: its payload, and the bytes that it took; 0 where it is
 // not there yet.
 var unframers = map[string]func(b []byte) (payload []byte, size int){
-	"newline": nil,
 	"octet-counted": func(b []byte) ([]byte, int) {
 		digits, rest, ok := bytes.Cut(b, []byte{' '})
 		n, err := strconv.Atoi(string(digits))
@@ -64,6 +63,7 @@ var unframers = map[string]func(b []byte) (payload []byte, size int){
 func TestStreamConformance(t *testing.T) {
 	for framing, unframe := range unframers {
 		t.Run("tcp "+framing, func(t *testing.T) {
+			t.Parallel()
 			outputtest.Run(t, func(t *testing.T) outputtest.Destination {
 				s := &tcpServer{unframe: unframe}
 				return streamDestination(t, s, "127.0.0.1:0", "framing = \""+framing+"\"\n")
@@ -71,6 +71,7 @@ func TestStreamConformance(t *testing.T) {
 		})
 	}
 	t.Run("tcp with TLS", func(t *testing.T) {
+		t.Parallel()
 		c := newCertificates(t)
 		outputtest.Run(t, func(t *testing.T) outputtest.Destination {
 			s := &tcpServer{tls: c.server(t), unframe: unframers["octet-counted"]}
@@ -78,11 +79,13 @@ func TestStreamConformance(t *testing.T) {
 		})
 	})
 	t.Run("unix", func(t *testing.T) {
+		t.Parallel()
 		outputtest.Run(t, func(t *testing.T) outputtest.Destination {
 			return streamDestination(t, &tcpServer{network: "unix"}, socketPath(t), "")
 		})
 	})
 	t.Run("unix with TLS", func(t *testing.T) {
+		t.Parallel()
 		c := newCertificates(t)
 		outputtest.Run(t, func(t *testing.T) outputtest.Destination {
 			s := &tcpServer{network: "unix", tls: c.server(t)}
