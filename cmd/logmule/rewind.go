@@ -127,7 +127,7 @@ func ownedByUs(dir string) error {
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if ok && int(owner.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to user %d and this is user %d, so the daemon could not read what this writes; run it as that user, such as with: sudo -u '#%d' logmule ...",
+		return fmt.Errorf("%s belongs to user %d and this is user %d, so the daemon could not read what this writes; run it as that user, as sudo -u '#%d' logmule does",
 			dir, owner.Uid, os.Geteuid(), owner.Uid)
 	}
 	return nil
