@@ -111,9 +111,8 @@ func newEngine(cfg *config.Config, opt Options, outside outside) (*Engine, error
 	e.dead = &deadLetters{open: func() (*queue.Queue, error) {
 		now := e.settings.Load()
 		opt := queueOptions(now, filepath.Join(now.DataDir, DeadLetterDir), e.log.With("queue", "deadletter"))
-		opt.ForgetAfter = 0                                 // a replay is never forgotten: what it has put back would be put back again
 		opt.Sync = queue.SyncPolicy{Mode: queue.SyncAlways} // whatever sync says: nobody else has these records any more
-		opt.ForgetAfter = 0                                 // nobody reads them until somebody asks for it
+		opt.ForgetAfter = 0                                 // a replay that was forgotten would put back what it has put back
 		return outside.queue(opt)
 	}}
 	var err error

@@ -19,12 +19,8 @@ import (
 	"logmule/recovery"
 )
 
-const (
-	// replayKey begins the source key of records that are put back: they are for the output that it names, and no other.
-	replayKey = "to/"
-	// replayPatience is how long a replay waits before it looks why the queue takes nothing.
-	replayPatience = 2 * time.Second
-)
+// replayPatience is how long a replay waits before it looks why the queue takes nothing.
+const replayPatience = 2 * time.Second
 
 // ReplayOptions say what a replay puts back, and where.
 type ReplayOptions struct {
@@ -100,10 +96,10 @@ type replay struct {
 }
 
 func (r *replay) run(ctx context.Context) error {
-	for output, position := range r.into.Sources(replayKey) {
+	for key, position := range r.into.Sources(keyOfOutput) {
 		mark, err := parseReplayMark(string(position))
 		if err != nil {
-			return fmt.Errorf("read how far %s has been replayed for %s: %w", r.dir, output, err)
+			return fmt.Errorf("read how far %s has been replayed, %s%s: %w", r.dir, keyOfOutput, key, err)
 		}
 		r.marks = append(r.marks, mark)
 	}
@@ -218,7 +214,7 @@ func (r *replay) lettersIn(letters []letter, f *segment.Frame) ([]letter, error)
 func (r *replay) put(ctx context.Context, f *segment.Frame, letters []letter) error {
 	runs := make([]segment.Run, 0, len(letters))
 	for _, l := range letters {
-		l.run.Key, l.run.Position = []byte(replayKey+l.output), []byte(l.mark.String())
+		l.run.Key, l.run.Position = []byte(keyOfOutput+l.output+"/"+l.mark.queue), []byte(l.mark.String())
 		runs = append(runs, l.run)
 	}
 	var last uint64

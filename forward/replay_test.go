@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -129,7 +130,7 @@ func (m *morgue) back() (all []string) {
 					m.t.Errorf("put back: %+v", r)
 				}
 				words := strings.Fields(string(r.Payload))
-				all = append(all, string(run.Key)+": "+words[0]+" "+words[1])
+				all = append(all, path.Dir(string(run.Key))+": "+words[0]+" "+words[1])
 				return nil
 			})
 			if err != nil {

@@ -112,7 +112,7 @@ func (l *lab) mustRun(args ...string) string {
 }
 
 // A destination that refuses every tenth record: those and no others are dead letters, with the reason. Put back, they
-// reach the mended destination.
+// reach the mended destination, and no other output gets them twice.
 func TestDeadLettersComeBack(t *testing.T) {
 	const n = 200
 	in := freeAddress(t)
@@ -179,6 +179,11 @@ func TestDeadLettersComeBack(t *testing.T) {
 	l.start()
 	l.wait("the rest has arrived", func() bool { return l.backlogBySurvey() == 0 })
 	sink.once(t, n)
+	text, err := os.ReadFile(archive)
+	must(t, err)
+	if lines := bytes.Count(text, []byte("\n")); lines != n {
+		t.Errorf("the other output got %d records, want %d", lines, n)
+	}
 }
 
 // A replay that is killed again and again puts each dead letter back once.
