@@ -105,6 +105,13 @@ var (
 		counter("input_too_large_records_total", "Records refused, and lost, because max_size is too small for them.", byInput, func(in *InputStatus) float64 { return float64(in.TooLarge) }),
 		counter("input_truncated_records_total", "Records over max_record of which the head was kept.", byInput, func(in *InputStatus) float64 { return float64(in.Truncated) }),
 		counter("input_unfinished_records_total", "Partial records left behind by broken connections or at the stop.", byInput, func(in *InputStatus) float64 { return float64(in.Unfinished) }),
+		gauge("input_files_known", "Files whose position is known, rotated ones and those that are gone for less than a day included.", byInput, func(in *InputStatus) float64 { return float64(in.FilesKnown) }),
+		gauge("input_files_open", "Files that are open.", byInput, func(in *InputStatus) float64 { return float64(in.FilesOpen) }),
+		counter("input_file_rotations_total", "Files that got another name or none.", byInput, func(in *InputStatus) float64 { return float64(in.Rotations) }),
+		counter("input_file_truncations_total", "Files that were cut or written anew.", byInput, func(in *InputStatus) float64 { return float64(in.Truncations) }),
+		counter("input_file_errors_total", "Failures to list, open or read; what is there is read once that works again.", byInput, func(in *InputStatus) float64 { return float64(in.FileErrors) }),
+		counter("input_file_lost_bytes_total", "Bytes that were seen in a file and gone before they were read.", byInput, func(in *InputStatus) float64 { return float64(in.LostBytes) }),
+		counter("input_encoding_errors_total", "Characters that are not of the file's encoding, replaced.", byInput, func(in *InputStatus) float64 { return float64(in.EncodingErrors) }),
 		counter("input_restarts_total", "Times the input was started again after a failure or a panic.", byInput, func(in *InputStatus) float64 { return float64(in.Restarts) }),
 		counter("input_panics_total", "Panics contained.", byInput, func(in *InputStatus) float64 { return float64(in.Panics) }),
 	}

@@ -126,6 +126,13 @@ type InputStatus struct {
 	DecodeErrors     uint64 `json:"decode_errors"`
 	Dropped          uint64 `json:"dropped_datagrams"`
 	Rebinds          uint64 `json:"rebinds"`
+	FilesKnown       int64  `json:"files_known"`
+	FilesOpen        int64  `json:"files_open"`
+	Rotations        uint64 `json:"file_rotations"`
+	Truncations      uint64 `json:"file_truncations"`
+	FileErrors       uint64 `json:"file_errors"`
+	LostBytes        uint64 `json:"file_lost_bytes"`
+	EncodingErrors   uint64 `json:"encoding_errors"`
 	Restarts         uint64 `json:"restarts"`
 }
 
@@ -235,6 +242,10 @@ func (s *source) status() InputStatus {
 	}
 	st.Records, st.Bytes = s.ingest.records.Load(), s.ingest.bytes.Load()
 	st.Panics += c.Panics.Load()
+	files := &c.Files
+	st.FilesKnown, st.FilesOpen, st.FileErrors = files.Known.Load(), files.Open.Load(), files.ReadErrors.Load()
+	st.Rotations, st.Truncations = files.Rotations.Load(), files.Truncations.Load()
+	st.LostBytes, st.EncodingErrors = files.LostBytes.Load(), files.EncodingErrors.Load()
 	if address := s.address.Load(); address != nil {
 		st.Address = *address
 	}

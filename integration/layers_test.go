@@ -50,12 +50,14 @@ var onlyThese = map[string][]string{
 	"github.com/spf13/cobra":       {"cmd/logmule"},
 	"github.com/coreos/":           {"cmd/logmule"},
 	"github.com/expr-lang/expr":    {"forward/match"},
+	"github.com/fsnotify/":         {"forward/input/tail"},
+	"github.com/bmatcuk/":          {"forward/input/tail"},
 	"golang.org/x/time":            {"forward"},
 	"google.golang.org/protobuf/":  {"forward/pack", "forward/input", "forward/output"},
 	"golang.org/x/net/":            {"forward/output"},
 	"github.com/prometheus/":       {"forward/admin", "forward"},
-	"encoding/binary":              {"queue/segment", "checkpoint", "recovery", "forward/pack", "forward/input", "forward/output"},
-	"hash/crc32":                   {"queue/segment", "checkpoint", "recovery"},
+	"encoding/binary":              {"queue/segment", "checkpoint", "recovery", "forward/pack", "forward/input", "forward/input/tail", "forward/output"},
+	"hash/crc32":                   {"queue/segment", "checkpoint", "recovery", "forward/input/tail"},
 	"os/signal":                    {"cmd/logmule"},
 }
 

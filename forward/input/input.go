@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"logmule/forward/input/tail"
 	"logmule/forward/pack"
 )
 
@@ -74,6 +75,8 @@ type Counters struct {
 	Unauthorized     atomic.Uint64 // those of them whose credentials were missing or wrong
 	RepeatedRequests atomic.Uint64 // http requests whose Idempotency-Key said that they are stored already
 	Panics           atomic.Uint64 // connections and requests ended by a panic
+
+	Files tail.Counters // of an input that follows files
 }
 
 // Env is what the engine gives an input. Zero fields get a working default in New.
@@ -132,6 +135,7 @@ func (e *Env) panicked(where string, value any) {
 
 // kinds is the table of kinds; read-only.
 var kinds = map[string]func(decode func(into any) error, env Env) (Input, error){
+	"file":     newFile,
 	"generate": newGenerate,
 	"http":     newHTTP,
 	"stdin":    newStdin,

@@ -1,0 +1,298 @@
+package tail
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// adopt begins what is new, the oldest of a group first.
+func (c *claims) adopt() {
+	groups := make([]string, 0, len(c.v.groups))
+	for g := range c.v.groups {
+		groups = append(groups, g)
+	}
+	slices.Sort(groups)
+	for _, g := range groups {
+		if c.doubt[g] {
+			continue
+		}
+		stand := c.standOf(g)
+		for i, s := range c.v.groups[g] {
+			if s.taken == nil {
+				c.consider(g, s, i, stand)
+			}
+		}
+	}
+}
+
+// stand is where we are in a group: files before index are history, and so are those written last before time.
+type stand struct {
+	known bool
+	index int
+	time  int64
+}
+
+func (c *claims) standOf(group string) stand {
+	at := stand{index: -1, time: math.MinInt64}
+	for _, tr := range c.group[group] {
+		at.known = true
+		at.time = max(at.time, tr.pos.mtime)
+	}
+	for i, s := range c.v.groups[group] {
+		if s.taken != nil {
+			at.index = i
+		}
+	}
+	return at
+}
+
+// consider decides what becomes of a file that holds nothing known.
+func (c *claims) consider(group string, s *sight, i int, at stand) {
+	t := c.t
+	if was, ok := t.ignored[s.path]; ok && was.id == s.id && was.size == s.size && was.mtime == s.mtime {
+		c.v.skipped[s.path] = was.why
+		return
+	}
+	delete(t.ignored, s.path)
+	why := ""
+	switch {
+	case s.size == 0:
+		c.v.skipped[s.path] = "empty"
+		return
+	case s.name == "" && c.v.skipped[s.path] != "": // excluded
+		return
+	case s.name == "" && !at.known:
+		why = "history: a rotated file from before the first start"
+	case s.name == "" && (i < at.index || at.index < 0 && s.mtime < at.time):
+		why = "history: older than what was read last"
+	}
+	if why == "" && (s.name == "" || !s.live()) {
+		copied, err := c.isCopy(group, s)
+		if err != nil {
+			c.v.skipped[s.path] = err.Error()
+			t.recheck = true
+			return
+		}
+		if copied != nil {
+			why = "a copy of " + copied.where()
+			// It may be one that is not complete, and turn out to be another file: look again when either changes.
+			c.v.skipped[s.path] = why
+			return
+		}
+	}
+	if why != "" {
+		c.v.skipped[s.path] = why
+		t.ignored[s.path] = verdict{s.id, s.size, s.mtime, why}
+		return
+	}
+	t.begin(c, group, s)
+}
+
+// isCopy finds the content that a file is a copy of: one whose live file it was copied from to be cut next, or whose
+// rotated file is being compressed.
+func (c *claims) isCopy(group string, s *sight) (*track, error) {
+	lives := livesOf(filepath.Base(s.path))
+	for _, tr := range c.group[group] {
+		at := c.at[tr]
+		if at == nil || at == s || at.gzip || filepath.Dir(s.path) != filepath.Dir(at.path) {
+			continue
+		}
+		live := at.path == tr.base && slices.Contains(lives, filepath.Base(at.path))
+		if !live && !s.gzip {
+			continue
+		}
+		c.t.mu.Lock()
+		p := tr.pos
+		c.t.mu.Unlock()
+		yes, _, err := s.holds(&p)
+		if err != nil && !incomplete(err) {
+			return nil, err
+		}
+		if !yes {
+			if yes, err = copyOf(at, s); err != nil {
+				return nil, err
+			}
+		}
+		if yes {
+			return tr, nil
+		}
+	}
+	return nil, nil
+}
+
+// begin makes the content of a file known.
+func (t *tailer) begin(c *claims, group string, s *sight) {
+	tr := &track{key: newKey(), base: s.path, group: group, at: s, fresh: true, trusted: true}
+	tr.pos = position{id: s.id, mtime: s.mtime, name: cmp.Or(s.name, s.path), gen: 1}
+	if s.gzip {
+		tr.pos.flags = flagGzip
+	}
+	for _, other := range c.group[group] {
+		tr.pos.gen = max(tr.pos.gen, other.pos.gen+1)
+		if s.name == "" && !other.fresh { // its rotated file
+			tr.base, tr.pos.name = other.base, other.pos.name
+		}
+	}
+	if tr.base != tr.pos.name {
+		tr.pos.base = tr.base
+	}
+	fromEnd := t.opt.FromEnd && s.name != "" && !t.globs[hashOf(s.pattern)]
+	src, err := t.peek(tr, s, fromEnd)
+	if err != nil {
+		c.v.skipped[s.path] = err.Error()
+		t.faults.note("file "+s.path, err, "it is read when it can be opened; let the daemon read it")
+		return
+	}
+	t.faults.over("file " + s.path)
+	c.before(tr, group)
+	s.taken = tr
+	t.mu.Lock()
+	t.tracks[tr.key] = tr
+	t.mu.Unlock()
+	c.at[tr] = s
+	c.group[group] = append(c.group[group], tr)
+	if !t.dry {
+		t.env.Positions.Set(tr.key, tr.pos.append(nil))
+	}
+	t.mu.Lock()
+	keep := !t.dry && len(t.open) < t.opt.MaxOpen && !tr.state.atEnd
+	t.mu.Unlock()
+	if head := tr.head; keep {
+		t.keepOpen(tr, src, head, nil) // so that it is not lost when it is removed before its turn
+	} else {
+		src.close()
+		tr.head = nil
+	}
+}
+
+// peek reads the beginning of a new file, and finds its end where it is to be read from there.
+func (t *tailer) peek(tr *track, s *sight, fromEnd bool) (*source, error) {
+	src, info, err := openSource(s.path, s.id, s.gzip)
+	if err != nil {
+		return nil, err
+	}
+	head := make([]byte, headSize)
+	n, err := src.readAt(head, 0)
+	if err != nil && err != io.EOF && !(incomplete(err) && n > 0) {
+		src.close()
+		return nil, fmt.Errorf("read %s: %w", s.path, err)
+	}
+	tr.head = bytes.Clone(head[:n])
+	tr.pos.head = fingerprintOf(tr.head)
+	if !fromEnd {
+		return src, nil
+	}
+	tr.state = state{atEnd: true, size: info.Size(), mtime: info.ModTime().UnixNano(), restAt: t.env.Now()}
+	if s.gzip {
+		tr.pos.flags |= flagDone
+		return src, nil
+	}
+	if err := t.toEnd(tr, src, info.Size()); err != nil {
+		src.close()
+		return nil, fmt.Errorf("read the end of %s: %w", s.path, err)
+	}
+	return src, nil
+}
+
+// toEnd moves the position of a new file to the beginning of its last line that is not complete. That line is a record
+// once it is; as it stands it is old.
+func (t *tailer) toEnd(tr *track, src *source, size int64) error {
+	from := max(0, size-blockSize) &^ 1
+	b := make([]byte, size-from)
+	n, err := src.readAt(b, from)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	b = b[:n]
+	split := t.newSplitter()
+	r := reader{t: t}
+	end := 0
+	for {
+		line := split.lineSize(b[end:], r.bigEndian(tr, b, from == 0))
+		if line == 0 {
+			break
+		}
+		end += line
+	}
+	if end == 0 && from > 0 {
+		end = len(b)
+		tr.pos.flags |= flagSkipLine
+	}
+	tr.state.rest = int64(len(b) - end)
+	tr.state.held = tr.state.rest
+	tr.state.size = from + int64(len(b))
+	tr.pos.offset = from + int64(end)
+	tr.pos.tail = fingerprintOf(b[max(0, end-tailSize):end])
+	return nil
+}
+
+func newKey() string { return fmt.Sprintf("%016x", rand.Uint64()) }
+
+// before notes what has to be read before a new content: all that is there now of the older ones of its group.
+func (c *claims) before(tr *track, group string) {
+	t := c.t
+	for _, other := range c.group[group] {
+		at := c.at[other]
+		t.mu.Lock()
+		if at == nil && other.src == nil && !other.busy {
+			t.mu.Unlock()
+			continue
+		}
+		upto := int64(math.MaxInt64)
+		if at != nil && !at.gzip {
+			upto = at.size
+		}
+		if !other.done() && other.pos.offset < upto {
+			tr.before = append(tr.before, barrier{other, upto})
+			if at == nil || other.pos.offset+other.state.rest < upto {
+				other.state.atEnd = false
+			}
+		}
+		t.mu.Unlock()
+	}
+}
+
+// prune forgets positions that nobody needs: of files that paths does not match, that were read long ago, and that a
+// younger known one follows, which makes them history; and those of the longest gone where there are too many.
+func (t *tailer) prune(c *claims) {
+	for _, all := range c.group {
+		newest := false
+		for _, tr := range slices.Backward(all) {
+			t.mu.Lock()
+			st, busy := tr.state, tr.busy || tr.queued || tr.dropped
+			t.mu.Unlock()
+			at := c.at[tr]
+			if newest && at != nil && at.name == "" && !busy && (tr.done() || st.atEnd && st.rest == 0 && st.size == at.size) &&
+				c.now.Sub(time.Unix(0, at.mtime)) > historyAfter {
+				t.ignored[at.path] = verdict{at.id, at.size, at.mtime, "history: older than what was read last"}
+				t.drop(tr)
+			}
+			newest = newest || at != nil
+		}
+	}
+	for path := range t.ignored {
+		if c.v.files[path] == nil {
+			delete(t.ignored, path)
+		}
+	}
+	if len(t.tracks) <= mostKnown {
+		return
+	}
+	var away []*track
+	for _, tr := range t.tracks {
+		if !tr.missing.IsZero() && tr.src == nil && !tr.busy {
+			away = append(away, tr)
+		}
+	}
+	slices.SortFunc(away, func(a, b *track) int { return a.missing.Compare(b.missing) })
+	for _, tr := range away[:min(len(away), len(t.tracks)-mostKnown)] {
+		t.drop(tr)
+	}
+}

@@ -1,0 +1,340 @@
+package tail
+
+import (
+	"cmp"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// claims is the state of one look: which file holds which content.
+type claims struct {
+	t     *tailer
+	v     *view
+	now   time.Time
+	files []*sight            // all, by path
+	at    map[*track]*sight   // what was found
+	cut   map[*track]bool     // whose file is there and holds another content
+	doubt map[string]bool     // groups in which nothing new may be begun now
+	group map[string][]*track // by group, the oldest first
+}
+
+// look finds out which files there are, in which of them each known content is now, and which contents are new; then it
+// says which have something to read. It changes nothing that a reader is using: such a group waits for the next look.
+func (t *tailer) look() {
+	now := t.env.Now()
+	t.trouble, t.recheck = false, false
+	c := &claims{t: t, v: t.see(), now: now, at: map[*track]*sight{}, cut: map[*track]bool{}, doubt: map[string]bool{}}
+	for _, s := range c.v.files {
+		c.files = append(c.files, s)
+	}
+	slices.SortFunc(c.files, func(a, b *sight) int { return compareText(a.path, b.path) })
+	c.byGroup()
+	c.byID()
+	c.byInode()
+	c.byContent()
+	c.settle()
+	c.adopt()
+	if !t.started && !t.dry {
+		t.markPatterns()
+	}
+	t.started = true
+	t.prune(c)
+	t.env.Counters.Known.Store(int64(len(t.tracks)))
+	t.view = c.v
+	t.schedule(now)
+}
+
+// byGroup sorts the known contents.
+func (c *claims) byGroup() {
+	c.group = map[string][]*track{}
+	for _, tr := range c.t.tracks {
+		tr.fresh = false
+		g := c.groupOf(tr)
+		c.group[g] = append(c.group[g], tr)
+	}
+	for _, all := range c.group {
+		slices.SortFunc(all, func(a, b *track) int {
+			return cmp.Or(cmp.Compare(a.pos.gen, b.pos.gen), compareText(a.key, b.key))
+		})
+	}
+}
+
+func (c *claims) groupOf(tr *track) string {
+	if tr.group == "" {
+		tr.group, _ = groupOf(tr.base)
+	}
+	return tr.group
+}
+
+// claim says that s holds the content of tr.
+func (c *claims) claim(tr *track, s *sight) {
+	s.taken = tr
+	c.at[tr] = s
+}
+
+// byID gives each content the file that has its inode, if that still holds it.
+func (c *claims) byID() {
+	known := map[fileID][]*track{}
+	for _, tr := range c.t.tracks {
+		known[tr.pos.id] = append(known[tr.pos.id], tr)
+	}
+	for _, all := range known {
+		slices.SortFunc(all, func(a, b *track) int { return cmp.Or(cmp.Compare(b.pos.gen, a.pos.gen), compareText(a.key, b.key)) })
+	}
+	for _, s := range c.files {
+		for _, tr := range known[s.id] {
+			if was := c.at[tr]; was != nil { // a hard link
+				s.taken = tr
+				if tr.at != nil && s.path == tr.at.path {
+					c.at[tr] = s
+				}
+				break
+			}
+			if c.keeps(tr, s) {
+				c.claim(tr, s)
+				break
+			}
+			c.cut[tr] = true
+		}
+	}
+}
+
+// keeps says whether the file that has the inode of a content still holds it.
+func (c *claims) keeps(tr *track, s *sight) bool {
+	t := c.t
+	t.mu.Lock()
+	busy, st, p, open := tr.busy, tr.state, tr.pos, tr.src != nil
+	t.mu.Unlock()
+	if busy {
+		if st.changed || !s.gzip && s.size < p.offset {
+			c.doubt[c.groupOf(tr)] = true // the reader will find out
+			t.trouble = true
+		}
+		return true
+	}
+	same := s.gzip == (p.flags&flagGzip != 0) && !st.changed
+	switch {
+	case open && same && s.size >= max(st.size, p.offset):
+		return true
+	case tr.trusted && same && tr.at != nil && tr.at.path == s.path && tr.at.size == s.size && tr.at.mtime == s.mtime:
+		return true
+	case s.gzip != (p.flags&flagGzip != 0):
+		return false
+	case p.offset == 0 && p.head.n == 0:
+		return !st.changed && s.size >= st.size
+	case !s.gzip && s.size < p.offset:
+		return false
+	}
+	q := p
+	if s.gzip {
+		q.offset, q.tail = 0, fingerprint{} // what is before the offset is checked when there is more to read
+	}
+	yes, _, err := s.holds(&q)
+	if err != nil {
+		t.faults.note("file "+s.path, err, "it is read on when it can be opened; let the daemon read it")
+		return true
+	}
+	if yes && !tr.trusted && !s.gzip && s.size == p.offset {
+		st.atEnd, st.size, st.mtime = true, s.size, s.mtime // nothing to read: no need to open it for that
+	}
+	st.changed = false
+	t.mu.Lock()
+	tr.state = st
+	t.mu.Unlock()
+	tr.trusted = true
+	return yes
+}
+
+// byInode looks for contents whose file is away under any name in the same directory.
+func (c *claims) byInode() {
+	for _, tr := range c.t.tracks {
+		dir := filepath.Dir(tr.where())
+		if c.at[tr] != nil || c.cut[tr] || !tr.missing.IsZero() || !c.v.listed(dir) || c.v.errs[tr.where()] != nil {
+			continue
+		}
+		if s := c.v.search(dir, tr.pos.id); s != nil {
+			s.group = c.groupOf(tr)
+			if c.keeps(tr, s) {
+				c.claim(tr, s)
+			}
+		}
+	}
+}
+
+// byContent looks for contents that no inode leads to among the files of their group: copies, compressed ones, and files
+// that were restored. The oldest content comes first, and of several files that may hold it the oldest.
+func (c *claims) byContent() {
+	for _, all := range c.group {
+		for _, tr := range all {
+			if c.at[tr] == nil && !c.unknown(tr) {
+				c.search(tr)
+			}
+		}
+	}
+}
+
+// unknown says whether it cannot be told if the file of a content is away.
+func (c *claims) unknown(tr *track) bool {
+	return !c.v.listed(filepath.Dir(tr.where())) || c.v.errs[tr.where()] != nil
+}
+
+func (c *claims) search(tr *track) {
+	t := c.t
+	t.mu.Lock()
+	busy, st, p := tr.busy, tr.state, tr.pos
+	t.mu.Unlock()
+	group := c.groupOf(tr)
+	if busy {
+		c.doubt[group], t.trouble = true, true
+		return
+	}
+	if p.head.n == 0 {
+		return
+	}
+	for _, s := range c.v.groups[group] {
+		if s.taken != nil || s.size == 0 || p.offset < headSize && s.mtime < p.mtime {
+			continue
+		}
+		yes, upto, err := s.holds(&p)
+		switch {
+		case err != nil:
+			c.doubt[group] = true // it may be the one
+			t.recheck = true
+		case yes && tr.src != nil && !c.cut[tr] && !(st.atEnd && st.rest == 0):
+			s.taken = tr // the open file is read to its end first
+			return
+		case yes:
+			if t.move(tr, s, &p, upto, c.cut[tr]) {
+				c.claim(tr, s)
+			} else {
+				c.doubt[group], t.trouble = true, true
+			}
+			return
+		}
+	}
+}
+
+// move says that the content is in another file now.
+func (t *tailer) move(tr *track, s *sight, p *position, upto int64, cut bool) bool {
+	var window []byte
+	if upto < p.offset {
+		var err error
+		if window, err = s.window(upto); err != nil {
+			return false
+		}
+	}
+	t.close(tr)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tr.pos.id = s.id
+	tr.pos.flags &^= flagGzip | flagDone
+	if s.gzip {
+		tr.pos.flags |= flagGzip
+	}
+	if upto < p.offset {
+		tr.pos.offset, tr.pos.tail, tr.pos.marks = upto, fingerprintOf(window), nil
+	}
+	s.copied = cut && !s.gzip
+	tr.state = state{}
+	tr.trusted = true
+	if !t.dry {
+		t.env.Positions.Set(tr.key, tr.pos.append(nil))
+	}
+	return true
+}
+
+// settle takes note of where each content is now, and of those that are nowhere.
+func (c *claims) settle() {
+	t := c.t
+	for _, tr := range t.tracks {
+		s := c.at[tr]
+		switch {
+		case s != nil:
+			if tr.at != nil && tr.at.path == tr.base && s.path != tr.base {
+				t.env.Counters.Rotations.Add(1)
+			}
+			if tr.at != nil && tr.at.path == s.path && tr.at.copied {
+				s.copied = true
+			}
+			if tr.pos.name == "" {
+				t.mu.Lock()
+				tr.pos.name = cmp.Or(s.name, s.path)
+				t.mu.Unlock()
+			}
+			t.mu.Lock()
+			tr.at = s
+			tr.state.moved = false
+			t.mu.Unlock()
+			tr.missing = time.Time{}
+		case c.cut[tr]:
+			t.replaced(tr)
+		case !c.unknown(tr):
+			t.away(tr, c.now)
+		}
+	}
+}
+
+// replaced is for a content that was cut off before a copy of it could be found.
+func (t *tailer) replaced(tr *track) {
+	t.mu.Lock()
+	busy, p, st := tr.busy, tr.pos, tr.state
+	t.mu.Unlock()
+	if busy {
+		t.trouble = true
+		return
+	}
+	t.env.Counters.Truncations.Add(1)
+	seen := st.size
+	if tr.at != nil {
+		seen = max(seen, tr.at.size)
+	}
+	t.lost(tr, seen-p.offset, "the file was cut or written anew, and no copy of what it held is beside it")
+	t.drop(tr)
+}
+
+// away is for a content whose file is not there any more.
+func (t *tailer) away(tr *track, now time.Time) {
+	t.mu.Lock()
+	busy, p, st, open := tr.busy, tr.pos, tr.state, tr.src != nil
+	seen := st.size
+	if tr.at != nil {
+		seen = max(seen, tr.at.size)
+	}
+	tr.at = nil
+	t.mu.Unlock()
+	switch {
+	case busy || open: // it is read to its end through the open file
+		if tr.missing.IsZero() {
+			tr.missing = now
+			t.env.Counters.Rotations.Add(1)
+		}
+	case tr.missing.IsZero():
+		tr.missing = now
+		t.lost(tr, seen-p.offset, "the file was removed, or moved out of its directory, before it was read")
+	case now.Sub(tr.missing) > goneAfter:
+		t.drop(tr)
+	}
+}
+
+// lost counts bytes that nobody can read any more.
+func (t *tailer) lost(tr *track, n int64, why string) {
+	if n <= 0 || tr.gzip() {
+		return
+	}
+	t.env.Counters.LostBytes.Add(uint64(n))
+	t.env.Log.Warn("bytes of a file are lost", "input", t.env.Name, "file", tr.pos.name, "bytes", n, "why", why)
+}
+
+// drop forgets a content. No reader has it.
+func (t *tailer) drop(tr *track) {
+	t.close(tr)
+	t.mu.Lock()
+	delete(t.tracks, tr.key)
+	tr.dropped = true
+	t.mu.Unlock()
+	delete(t.waiting, tr)
+	if !t.dry {
+		t.env.Positions.Forget(tr.key)
+	}
+}

@@ -1,0 +1,106 @@
+package tail
+
+import (
+	"bytes"
+	"errors"
+	"io"
+)
+
+// Two files are taken for copies of one content where so many bytes at their beginning are the same, and so many before
+// the end of the shorter one.
+const (
+	sameHead = 64 << 10
+	sameTail = 4 << 10
+)
+
+// holds says whether a file holds the content at p, and how: as far as it was read, or only a shorter part of that, which
+// is what a copy is that was made before the last bytes were written and read. An error is one of reading.
+func (s *sight) holds(p *position) (yes bool, upto int64, err error) {
+	gz := s.gzip
+	if !gz && s.size < p.offset {
+		return s.holdsPart(p)
+	}
+	q := *p
+	src, _, _, err := checked(s.path, s.id, gz, &q)
+	if errors.Is(err, errChanged) || gz && err == io.EOF {
+		return false, 0, nil
+	}
+	if err != nil {
+		return false, 0, err
+	}
+	src.close()
+	return p.head.n > 0 || p.offset > 0, p.offset, nil
+}
+
+// holdsPart is holds for a file that is shorter than what was read.
+func (s *sight) holdsPart(p *position) (yes bool, upto int64, err error) {
+	if s.size < int64(p.head.n) || p.head.n == 0 {
+		return false, 0, nil
+	}
+	q := position{head: p.head}
+	for _, m := range p.marks {
+		if m.offset <= s.size {
+			q.offset, q.tail = m.offset, m.tail
+		}
+	}
+	src, _, _, err := checked(s.path, s.id, false, &q)
+	if errors.Is(err, errChanged) {
+		return false, 0, nil
+	}
+	if err != nil {
+		return false, 0, err
+	}
+	src.close()
+	return true, s.size, nil
+}
+
+// copyOf says whether the files a and b begin with the same bytes, one of them perhaps with more: one is then a copy of
+// the other, complete or still being made. Files of which one is empty are not.
+func copyOf(a, b *sight) (bool, error) {
+	x, _, err := openSource(a.path, a.id, a.gzip)
+	if err != nil {
+		return false, err
+	}
+	defer x.close()
+	y, _, err := openSource(b.path, b.id, b.gzip)
+	if err != nil {
+		return false, err
+	}
+	defer y.close()
+	same, short, err := sameAt(x, y, 0, sameHead)
+	if !same || err != nil || short || a.gzip || b.gzip {
+		return same, err
+	}
+	end := min(a.size, b.size)
+	same, _, err = sameAt(x, y, max(0, end-sameTail), min(end, sameTail))
+	return same, err
+}
+
+// sameAt compares up to n bytes. short says that one of the files ended.
+func sameAt(x, y *source, offset, n int64) (same, short bool, err error) {
+	a, b := make([]byte, n), make([]byte, n)
+	i, err := x.readAt(a, offset)
+	if err != nil && err != io.EOF && !incomplete(err) {
+		return false, false, err
+	}
+	j, err := y.readAt(b, offset)
+	if err != nil && err != io.EOF && !incomplete(err) {
+		return false, false, err
+	}
+	common := min(i, j)
+	return common > 0 && bytes.Equal(a[:common], b[:common]), int64(common) < n, nil
+}
+
+// window reads the bytes before offset.
+func (s *sight) window(offset int64) ([]byte, error) {
+	src, _, err := openSource(s.path, s.id, s.gzip)
+	if err != nil {
+		return nil, err
+	}
+	defer src.close()
+	b := make([]byte, min(offset, tailSize))
+	if _, err := src.readAt(b, offset-int64(len(b))); err != nil && err != io.EOF {
+		return nil, err
+	}
+	return b, nil
+}
