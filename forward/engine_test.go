@@ -198,6 +198,8 @@ when_full = "drop_newest"
 sync = "200ms"
 compression = "none"
 keep_for = "1h"
+keep_size = "1MiB"
+forget_after = "2h"
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +208,7 @@ keep_for = "1h"
 	got.Holder, got.Log = "", nil
 	want := queue.Options{
 		Dir: "/data", SegmentSize: 1 << 20, MaxSize: 32 << 20, MinFree: -1, WhenFull: queue.DropNewest, Codec: segment.None,
-		Sync: queue.SyncPolicy{Mode: queue.SyncInterval, Every: 200 * time.Millisecond}, KeepFor: time.Hour,
+		Sync: queue.SyncPolicy{Mode: queue.SyncInterval, Every: 200 * time.Millisecond}, KeepFor: time.Hour, KeepSize: 1 << 20, ForgetAfter: 2 * time.Hour,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("options %+v, want %+v", got, want)
