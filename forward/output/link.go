@@ -74,7 +74,11 @@ func newLink(ctx context.Context, conn streamConn, settings *tls.Config, timeout
 	if l.sealed == nil {
 		return l, nil
 	}
-	if l.sealed.settled(ctx, l.done); !l.alive() {
+	switch l.sealed.settled(ctx, l.done); {
+	case l.alive():
+	case errors.Is(l.err, errPeerClosed):
+		return nil, fmt.Errorf("TLS handshake: %w, having asked for a certificate; show one that it takes with tls.cert and tls.key", l.err)
+	default:
 		return nil, fmt.Errorf("TLS handshake: %w", l.err)
 	}
 	return l, nil

@@ -86,6 +86,7 @@ func TestTLSSaysWhatIsWrong(t *testing.T) {
 		{"expired", server(old, as), `tls.ca = "` + old.ca + `"`, "certificate has expired or is not yet valid"},
 		{"wants a certificate", server(good, demanding), `tls.ca = "` + good.ca + `"`, "show a certificate that it takes with tls.cert and tls.key"},
 		{"wants a certificate, TLS 1.2", server(good, demanding12), `tls.ca = "` + good.ca + `"`, "it may want a certificate, named with tls.cert and tls.key"},
+		{"wants a certificate, closes without a word", closing(t, good), `tls.ca = "` + good.ca + `"`, "having asked for a certificate; show one"},
 		{"is given a wrong one", server(good, demanding), fmt.Sprintf("tls.ca = %q\ntls.cert = %q\ntls.key = %q", good.ca, other.cert, other.key),
 			"show a certificate that it takes with tls.cert and tls.key"},
 		{"answers in the clear", listen(t, func(conn net.Conn) { _, _ = io.WriteString(conn, "220 hello\r\n"); _, _ = io.Copy(io.Discard, conn) }),
@@ -103,6 +104,18 @@ func TestTLSSaysWhatIsWrong(t *testing.T) {
 	if err := sendOnce(t, "tcp", "address = \""+server(good, demanding)+"\"\n"+both); err != nil {
 		t.Errorf("certificates of both ends: %v", err)
 	}
+}
+
+// closing is a peer that asks for a certificate and closes the connection when it gets none, as rsyslog does.
+func closing(t *testing.T, c *certificates) (address string) {
+	settings := c.server(t)
+	settings.ClientAuth, settings.SessionTicketsDisabled = tls.RequestClientCert, true
+	return listen(t, func(conn net.Conn) {
+		if tls.Server(conn, settings).Handshake() == nil {
+			_ = conn.(*net.TCPConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, conn)
+		}
+	})
 }
 
 // TestTLSOutlivesSlowPeers sends far more than all buffers hold to a peer that reads little at a time, with pauses: writes
