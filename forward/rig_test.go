@@ -67,8 +67,11 @@ func (r *rig) addOutput(name string, build func(output.Env) (output.Output, erro
 func (r *rig) outside() outside {
 	return outside{
 		input: func(_ string, _ func(any) error, env input.Env) (input.Input, error) { return r.inputs[env.Name](env) },
-		output: func(_ string, _ func(any) error, env output.Env) (output.Output, error) {
+		output: func(_ string, decode func(any) error, env output.Env) (output.Output, error) {
 			env.Counters.Requests.Add(0)
+			if err := decode(&struct{}{}); err != nil {
+				return nil, err
+			}
 			return r.outputs[env.Name](env)
 		},
 		queue: r.open,
