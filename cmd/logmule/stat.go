@@ -157,8 +157,11 @@ func statPage(dir string, s recovery.Survey, dead *deadLetters, now time.Time) s
 			}
 		})
 	}
-	if s.Losses > 0 {
+	switch {
+	case s.LostRecords > 0:
 		fmt.Fprintf(&b, "\nthe loss ledger, losses.jsonl, tells of %s in %s\n", count(s.LostRecords, "record"), count(uint64(s.Losses), "line"))
+	case s.Losses > 0:
+		fmt.Fprintf(&b, "\nthe loss ledger, losses.jsonl, has %s, and no record is lost to all: outputs gave some up, or bytes without records were damaged\n", count(uint64(s.Losses), "line"))
 	}
 	if dead != nil {
 		fmt.Fprintf(&b, "\n%s in %s, %d replayed; \"logmule cat\" shows why, \"logmule replay\" puts them back\n", count(dead.Records, "dead letter"), dead.dir, dead.Replayed)
