@@ -97,7 +97,7 @@ var (
 		counter("input_broken_connections_total", "Connections that ended in an error.", byInput, func(in *InputStatus) float64 { return float64(in.Broken) }),
 		counter("input_bad_frames_total", "Stretches of bytes thrown away because the framing allows no record there.", byInput, func(in *InputStatus) float64 { return float64(in.BadFrames) }),
 		counter("input_decode_errors_total", "Records that the codec could not read, kept as they were.", byInput, func(in *InputStatus) float64 { return float64(in.DecodeErrors) }),
-		counter("input_dropped_datagrams_total", "Datagrams that the kernel dropped because they were not read in time.", byInput, func(in *InputStatus) float64 { return float64(in.Dropped) }),
+		counter("input_dropped_datagrams_total", "Datagrams lost: not read in time and dropped by the kernel, or not stored before the stop.", byInput, func(in *InputStatus) float64 { return float64(in.Dropped) }),
 		counter("input_rebinds_total", "Times that the file of a unix socket had gone, and was made again.", byInput, func(in *InputStatus) float64 { return float64(in.Rebinds) }),
 		counter("input_rejected_requests_total", "Requests answered with anything but 200.", byInput, func(in *InputStatus) float64 { return float64(in.RejectedRequests) }),
 		counter("input_unauthorized_requests_total", "Those of them without the right credentials.", byInput, func(in *InputStatus) float64 { return float64(in.Unauthorized) }),

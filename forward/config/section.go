@@ -12,7 +12,7 @@ import (
 
 // The kinds of inputs and outputs, sorted: the values of the key type.
 var (
-	InputKinds  = []string{"file", "generate", "http", "stdin", "tcp"}
+	InputKinds  = []string{"file", "generate", "http", "stdin", "tcp", "udp", "unix"}
 	OutputKinds = []string{"file", "http", "stdout", "tcp", "udp", "unix"}
 )
 

@@ -236,7 +236,11 @@ func (r *frames) cut(ctx context.Context, from, size, rest int, why string) erro
 	}
 	body := r.block[:r.body]
 	r.body, r.count = 0, 0
-	return r.sendCut(ctx, body, own, why)
+	kept := body[:len(body)-1]
+	if r.pack.Form == pack.Records {
+		kept = body[len(body)-len(own):]
+	}
+	return r.sendCut(ctx, body, kept, why)
 }
 
 // flush emits the pack so far.

@@ -69,7 +69,7 @@ type Counters struct {
 	TooLarge         atomic.Uint64 // records refused because the queue can never hold them at once, and lost
 	BadFrames        atomic.Uint64 // stretches of bytes, thrown away, where the framing allows no record
 	DecodeErrors     atomic.Uint64 // records that the codec could not read, kept as they were
-	Dropped          atomic.Uint64 // datagrams that the kernel dropped because they were not read in time
+	Dropped          atomic.Uint64 // datagrams that the kernel dropped because they were not read in time, or that could not be stored before the stop
 	Rebinds          atomic.Uint64 // times that the file of a unix socket had gone, and was made again
 	RejectedRequests atomic.Uint64 // http requests answered with anything but 200
 	Unauthorized     atomic.Uint64 // those of them whose credentials were missing or wrong
@@ -140,6 +140,8 @@ var kinds = map[string]func(decode func(into any) error, env Env) (Input, error)
 	"http":     newHTTP,
 	"stdin":    newStdin,
 	"tcp":      newTCP,
+	"udp":      newUDP,
+	"unix":     newUnix,
 }
 
 // Kinds lists the values that the key type of an [input.NAME] section may have, sorted.

@@ -8,14 +8,6 @@ import (
 	"logmule/forward/pack"
 )
 
-// Why a record is cut, for the log.
-const (
-	tooLong  = "longer than max_record"
-	tooShort = "the connection ended within it"
-)
-
-var tooSlow = "no byte of its rest for " + stallAfter.String()
-
 // lines is the reader of newline framing: one read becomes one pack as far as the last LF.
 type lines struct {
 	reader

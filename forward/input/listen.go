@@ -69,6 +69,19 @@ func (e *Env) listen(ctx context.Context, address string) (*listener, error) {
 	if err == nil {
 		return &listener{Listener: inner, ctx: ctx, env: e}, nil
 	}
+	return nil, e.listenError(address, err)
+}
+
+// listenPacket is listen for datagrams.
+func (e *Env) listenPacket(ctx context.Context, address string) (*net.UDPConn, error) {
+	conn, err := new(net.ListenConfig).ListenPacket(ctx, "udp", address)
+	if err != nil {
+		return nil, e.listenError(address, err)
+	}
+	return conn.(*net.UDPConn), nil
+}
+
+func (e *Env) listenError(address string, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op.Err // without the address, which stands before it
@@ -85,7 +98,7 @@ func (e *Env) listen(ctx context.Context, address string) (*listener, error) {
 	case errors.As(err, &unknown):
 		hint = "the host name is not known: write an IP address in listen"
 	}
-	return nil, fmt.Errorf("listen on %s for input %s: %w; %s in [input.%s]", address, e.Name, err, hint, e.Name)
+	return fmt.Errorf("listen on %s for input %s: %w; %s in [input.%s]", address, e.Name, err, hint, e.Name)
 }
 
 // listener is a net.Listener whose Accept fails only when it is closed or ctx has ended: everything else passes, is

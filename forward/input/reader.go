@@ -25,9 +25,6 @@ const (
 	deadlineSlack = 250 * time.Millisecond
 )
 
-// truncatedField marks a record of which only the head was kept.
-var truncatedField = []pack.Field{{Name: "truncated", Value: true}}
-
 // byteStream is where a reader reads: a connection, or stdin made to look like one.
 type byteStream interface {
 	Read(b []byte) (int, error)
@@ -52,15 +49,10 @@ type cutter interface {
 //
 // The last byte is never read into: it leaves room for the LF that a record at the end of the stream lacks.
 type reader struct {
-	env    *Env
+	sender
 	from   byteStream
-	emit   Emit
 	framed cutter
-	max    int      // longest record, in bytes without its framing
-	peer   string   // who sends, for the log
-	cuts   *sparing // limits the samples of cut records in the log, for all readers of an input
-	pack   pack.Pack
-	latest Receipt // of the last pack that was accepted
+	max    int // longest record, in bytes without its framing
 
 	loan  loan   // holds block, unless block is small
 	block []byte // small[:] or the loan's
@@ -76,8 +68,8 @@ type reader struct {
 
 // prepare sets what readers of all framings need.
 func (r *reader) prepare(env *Env, from byteStream, emit Emit, maxRecord int, cuts *sparing, peer string, shared pack.Attributes) {
-	r.env, r.from, r.emit, r.max, r.cuts, r.peer = env, from, emit, maxRecord, cuts, peer
-	r.pack = pack.Pack{Source: env.source(), Shared: shared, Form: pack.Lines}
+	r.sender = newSender(env, emit, cuts, peer, shared)
+	r.from, r.max = from, maxRecord
 	r.loan.from = env.Memory
 	r.block = r.small[:]
 	r.final = max(largeBlock, maxRecord+2)
@@ -134,38 +126,6 @@ func (r *reader) step(ctx context.Context) error {
 	default:
 		return fmt.Errorf("read records: %w", err)
 	}
-}
-
-// send emits a body of count records. A full queue that drops is no reason to stop reading: the pack is counted there.
-func (r *reader) send(ctx context.Context, body []byte, count int) error {
-	if len(body) == 0 {
-		return nil
-	}
-	r.pack.Body, r.pack.Count = body, count
-	receipt, err := r.emit(ctx, &r.pack)
-	r.pack.Body = nil
-	switch {
-	case err == nil:
-		r.latest = receipt
-	case errors.Is(err, ErrTooLarge): // its sender would only send it again
-		r.env.Counters.TooLarge.Add(uint64(r.pack.Count))
-		r.env.Log.Error("records refused and lost", "input", r.env.Name, "records", r.pack.Count, "error", err)
-	case !errors.Is(err, ErrDropped):
-		return fmt.Errorf("hand over records: %w", err)
-	}
-	return nil
-}
-
-// sendCut emits a body of one record of which only the head was kept, marked.
-func (r *reader) sendCut(ctx context.Context, body, payload []byte, why string) error {
-	r.env.Counters.Truncated.Add(1)
-	if r.cuts.allow(time.Now()) {
-		r.env.Log.Warn("record cut, its head kept", "input", r.env.Name, "from", r.peer, "why", why,
-			"kept", len(payload), "sample", sample(payload))
-	}
-	r.pack.Shared.Fields = truncatedField
-	defer func() { r.pack.Shared.Fields = nil }()
-	return r.send(ctx, body, 1)
 }
 
 // fit chooses the block for the next read after one of n bytes, which filled the block or not.
