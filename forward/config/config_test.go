@@ -16,7 +16,7 @@ const valid = "data_dir = \"/x\"\n\n"
 const (
 	topKeys   = "the keys are data_dir, shutdown_timeout, memory_limit, admin, queue, log, input and output"
 	queueKeys = "the keys are segment_size, max_size, min_free, when_full, sync, compression, keep_for, keep_size and forget_after"
-	inKinds   = `"generate", "http", "stdin" or "tcp"`
+	inKinds   = `"file", "generate", "http", "stdin", "tcp", "udp" or "unix"`
 	outKinds  = `"file", "http", "stdout", "tcp", "udp" or "unix"`
 	dataHint  = `add data_dir = "/var/lib/logmule" above the first [section]: the directory for the queue`
 	tomlHint  = "strings need quotes, sections are written [like.this]"

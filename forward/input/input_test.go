@@ -15,7 +15,7 @@ func TestKinds(t *testing.T) {
 	if !slices.Equal(Kinds(), config.InputKinds) {
 		t.Errorf("kinds are %v, the configuration knows %v", Kinds(), config.InputKinds)
 	}
-	for kind, want := range map[string]string{"tpc": `did you mean "tcp"? `, "kafka": "the types are generate, http, stdin, tcp"} {
+	for kind, want := range map[string]string{"tpc": `did you mean "tcp"? `, "kafka": "the types are file, generate, http, stdin, tcp, udp, unix"} {
 		if _, err := New(kind, nil, Env{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New(%q) returns %v", kind, err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"logmule/forward/codec"
 	"logmule/forward/config"
+	"logmule/forward/transport"
 )
 
 // unixSocket takes records from a unix socket: connections, or datagrams.
@@ -29,8 +30,12 @@ func newUnix(decode func(into any) error, env Env) (Input, error) {
 		Path   string `toml:"path" doc:"file of the socket, made here; \"@NAME\" on Linux: a name without a file"`
 		Socket string `toml:"socket" doc:"\"stream\": connections; \"datagram\": datagrams, as /dev/log has them"`
 		Mode   string `toml:"mode" doc:"permissions of the file, in octal: who may connect or send"`
-		streamKeys
-	}{Socket: "stream", Mode: "0600", streamKeys: streamKeys{codecKeys: codecKeys{codec.Plain}}}
+
+		Framing   string        `toml:"framing" doc:"as of a tcp input for connections, \"newline\" by default; as of a udp input for datagrams, \"datagram\" by default"`
+		MaxRecord config.Bytes  `toml:"max_record" doc:"longest record in bytes; of a longer one the head is kept, marked with the field truncated; 0B: 1MiB for connections, 64KiB for datagrams"`
+		TLS       transport.TLS `toml:"tls" doc:"certificate with which the input takes connections; without one they are not encrypted"`
+		codecKeys
+	}{Socket: "stream", Mode: "0600", codecKeys: codecKeys{codec.Plain}}
 	if err := decode(&keys); err != nil {
 		return nil, err
 	}
@@ -46,10 +51,11 @@ func newUnix(decode func(into any) error, env Env) (Input, error) {
 	if err := u.file.check(); err != nil {
 		return nil, err
 	}
-	if err := keys.streamKeys.choose(u.datagrams); err != nil {
+	chosen := streamKeys{keys.Framing, keys.MaxRecord, keys.TLS, keys.codecKeys}
+	if err := chosen.choose(u.datagrams); err != nil {
 		return nil, err
 	}
-	u.streams = streams{env: &u.env, keys: keys.streamKeys}
+	u.streams = streams{env: &u.env, keys: chosen}
 	return u, nil
 }
 
