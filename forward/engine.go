@@ -71,6 +71,7 @@ type Engine struct {
 	outside  outside
 	hostname string
 	memory   *input.Budget
+	repeats  sync.Map // *input.Repeats of inputs by name, those that are gone included: they may come back
 	started  time.Time
 
 	settings atomic.Pointer[config.Config] // what is in force
@@ -147,9 +148,11 @@ func (e *Engine) build(cfg *config.Config) (*roster, error) {
 
 func (e *Engine) addInput(r *roster, section config.Section) error {
 	s := &source{plugin: newPlugin("input", section.Name, section.Type, e.log, inputWords), onReady: e.greet, tried: make(chan struct{})}
+	repeats, _ := e.repeats.LoadOrStore(section.Name, input.NewRepeats())
 	s.build = func() (input.Input, error) {
 		in, err := e.outside.input(section.Type, section.Decode, input.Env{
 			Name: section.Name, Hostname: e.hostname, Log: e.log, Memory: e.memory, Ready: s.ready, Counters: &s.counters,
+			Repeats:   repeats.(*input.Repeats),
 			Positions: &positions{queue: func() sourceKeeper { return e.queue.Load() }, prefix: "in/" + section.Name + "/"},
 		})
 		return in, section.Place(err)

@@ -69,7 +69,6 @@ type httpInput struct {
 
 	credentials transport.Credentials
 	inTheClear  bool // others can read them on the way
-	repeats     *repeats
 	unpacker    *transport.Unpacker
 
 	stall, gone time.Duration // bodyStall and goneAfter, less in tests
@@ -95,7 +94,7 @@ func newHTTP(decode func(into any) error, env Env) (Input, error) {
 	}
 	return &httpInput{env: env, listen: keys.Listen, maxBody: int(keys.MaxBody), maxRecord: int(keys.MaxRecord), codec: keys.Codec, tls: keys.TLS,
 		credentials: keys.Credentials, inTheClear: keys.Credentials.On() && !keys.TLS.On() && !transport.IsLoopbackAddress(keys.Listen),
-		repeats: newRepeats(), unpacker: transport.NewUnpacker(), stall: bodyStall, gone: goneAfter}, nil
+		unpacker: transport.NewUnpacker(), stall: bodyStall, gone: goneAfter}, nil
 }
 
 // Run listens and serves until ctx ends. Requests whose body is still on its way are refused then; those that are

@@ -88,6 +88,7 @@ type Env struct {
 	Ready    func(address string) // called once, when the input listens on address; nil: nobody asks
 	Counters *Counters            // nil: nobody reads them
 
+	Repeats   *Repeats  // outlives the input, so that a reload forgets nothing; nil: one of its own
 	Positions Positions // how far the sources of this input were read; nil: kept in memory only
 }
 
@@ -109,6 +110,9 @@ func (e Env) withDefaults() Env {
 	}
 	if e.Memory == nil {
 		e.Memory = NewBudget(defaultMemory)
+	}
+	if e.Repeats == nil {
+		e.Repeats = NewRepeats()
 	}
 	if e.Ready == nil {
 		e.Ready = func(string) {}

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// repeatsKept is how many requests with an Idempotency-Key are remembered, the last ones, in about 80 bytes each.
+	// repeatsKept is how many requests with an Idempotency-Key are remembered, the last ones, in about 120 bytes each: 8 MiB in all.
 	repeatsKept = 64 << 10
 	// longestKey is the longest Idempotency-Key that is taken, in bytes.
 	longestKey = 255
@@ -23,9 +23,9 @@ func newRepeatID(who, key string) repeatID {
 	return repeatID(sum[:])
 }
 
-// repeats remembers the requests that were stored under an Idempotency-Key, so that each is stored once as long as the
-// input runs. The zero repeats is empty and ready; any number of goroutines may use it.
-type repeats struct {
+// Repeats remembers the requests of an input that were stored under an Idempotency-Key, so that each is stored once as
+// long as the process lives. Any number of goroutines may use it.
+type Repeats struct {
 	seed maphash.Seed // for bodies
 	kept int          // this many are remembered
 
@@ -48,15 +48,16 @@ type remembered struct {
 	records  int
 }
 
-func newRepeats() *repeats {
-	r := &repeats{seed: maphash.MakeSeed(), kept: repeatsKept}
+// NewRepeats returns one that remembers nothing yet.
+func NewRepeats() *Repeats {
+	r := &Repeats{seed: maphash.MakeSeed(), kept: repeatsKept}
 	r.mu.known, r.mu.pending = make(map[repeatID]remembered), make(map[repeatID]chan struct{})
 	return r
 }
 
 // begin returns what is known of an id, or leaves the storing to the caller, who has to call end then. It waits while
 // another one is at that.
-func (r *repeats) begin(ctx context.Context, id repeatID) (was remembered, known bool, err error) {
+func (r *Repeats) begin(ctx context.Context, id repeatID) (was remembered, known bool, err error) {
 	for {
 		r.mu.Lock()
 		was, known = r.mu.known[id]
@@ -77,7 +78,7 @@ func (r *repeats) begin(ctx context.Context, id repeatID) (was remembered, known
 }
 
 // end says what became of the storing: out is nil where nothing was stored, or where nobody knows.
-func (r *repeats) end(id repeatID, body uint64, out *outcome) {
+func (r *Repeats) end(id repeatID, body uint64, out *outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	close(r.mu.pending[id])
@@ -99,14 +100,14 @@ func (r *repeats) end(id repeatID, body uint64, out *outcome) {
 }
 
 // forget makes an id as if it had never been stored.
-func (r *repeats) forget(id repeatID) {
+func (r *Repeats) forget(id repeatID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.mu.known, id) // its place in order goes when its turn comes
 }
 
 // receipt is that of what was remembered.
-func (r *repeats) receipt(was remembered) Receipt {
+func (r *Repeats) receipt(was remembered) Receipt {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return Receipt{Sequence: was.sequence, Log: r.mu.log}
@@ -114,7 +115,7 @@ func (r *repeats) receipt(was remembered) Receipt {
 
 // once stores the body unless a request of the same name has stored it.
 func (q *request) once(body []byte) (outcome, *refusal) {
-	known := q.in.repeats
+	known := q.in.env.Repeats
 	hash := maphash.Bytes(known.seed, body)
 	ctx, cancel := context.WithTimeout(q.running, roomAfter)
 	defer cancel()

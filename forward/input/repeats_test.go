@@ -221,7 +221,7 @@ func TestHTTPRepeatAfterFailure(t *testing.T) {
 
 // TestRepeatsForgets keeps the last ones, and no more.
 func TestRepeatsForgets(t *testing.T) {
-	k := newRepeats()
+	k := NewRepeats()
 	k.kept = 10
 	store := func(n int) (known bool) {
 		id := newRepeatID("", fmt.Sprint(n))

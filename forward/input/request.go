@@ -67,7 +67,7 @@ func (q *request) serve() {
 	q.loan.end()
 	if err := q.wait(out.receipt); err != nil {
 		if !errors.Is(err, context.Canceled) { // it failed, so a repeat has to be stored anew
-			q.in.repeats.forget(q.id)
+			q.in.env.Repeats.forget(q.id)
 		}
 		q.in.env.Counters.Broken.Add(1)
 		panic(http.ErrAbortHandler) // closes the connection
