@@ -184,7 +184,7 @@ func TestHTTP2(t *testing.T) {
 // TestHTTP2Many has more requests under way than a connection may have streams.
 func TestHTTP2Many(t *testing.T) {
 	st := newStore()
-	r := begin(t, "http", anyPort, st.emit, func(h *httpInput) { h.env.Memory = NewBudget(64 << 20) })
+	r := begin(t, "http", anyPort, st.emit, func(h *httpInput) { h.env.Memory = NewBudget(256 << 20) }) // for all of them at once
 	c := peer(t, 2, nil)
 	body := strings.Repeat(strings.Repeat("x", 99)+"\n", 3000)
 	var clients sync.WaitGroup
