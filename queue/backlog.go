@@ -1,9 +1,14 @@
 package queue
 
 import (
+	"time"
+
 	"logmule/checkpoint"
 	"logmule/recovery"
 )
+
+// shedLogEvery spaces the lines of the log about records that an output gives up.
+const shedLogEvery = 10 * time.Second
 
 // Backlog is how many durable records the output has not done, and about how many stored bytes they take.
 func (r *Reader) Backlog() (records uint64, bytes int64) {
@@ -43,7 +48,10 @@ func (r *Reader) Shed(limit int64) (dropped uint64) {
 	r.shed += dropped
 	r.progress.mu.Unlock()
 	r.Done(nil, checkpoint.Range{First: floor, Last: first - 1})
-	r.q.opt.Log.Warn("oldest records of an output dropped, as max_backlog says", "output", r.name, "records", dropped, "first", floor, "last", first-1)
+	if r.shedUntold += dropped; time.Since(r.shedTold) >= shedLogEvery {
+		r.q.opt.Log.Warn("oldest records of an output dropped, as max_backlog says; the loss ledger has every line", "output", r.name, "records", r.shedUntold, "up_to", first-1)
+		r.shedTold, r.shedUntold = time.Now(), 0
+	}
 	return dropped
 }
 

@@ -62,7 +62,7 @@ func (q *Queue) keepUp() {
 		if left := q.flushDrops(!q.isFullNow()); left > 0 {
 			again(left)
 		}
-		if left := q.trim(); left > 0 {
+		if left, _ := q.trim(); left > 0 {
 			again(left)
 		}
 		q.makeReserve()
@@ -166,16 +166,18 @@ func (q *Queue) lowestDurable() uint64 {
 
 // isShort says whether the queue will be full soon, a few segments from now.
 func (q *Queue) isShort() bool {
-	return q.hasRoom(2*int64(q.heldLimit())+2*q.segmentSize()) != nil
+	return q.hasRoom(q.ahead()+2*q.segmentSize()) != nil
 }
 
 // trim deletes segments whose every record is done for every output, durably, and whose positions a newer one has, the
 // oldest first, and keeps those that are wanted longer, as long as new records have room. It returns when to look again
-// because of KeepFor, or 0.
-func (q *Queue) trim() (again time.Duration) {
+// because of KeepFor, or 0, and whether anything was deleted.
+func (q *Queue) trim() (again time.Duration, freed bool) {
 	if q.opt.offline {
-		return 0
+		return 0, false
 	}
+	q.trimming.Lock()
+	defer q.trimming.Unlock()
 	delivered, kept := q.delivered()
 	limits := q.limits.Load()
 	for _, f := range delivered {
@@ -183,7 +185,6 @@ func (q *Queue) trim() (again time.Duration) {
 			f.delivered = time.Now()
 		}
 	}
-	freed := false
 	for _, f := range delivered {
 		left, large := limits.KeepFor-time.Since(f.delivered), kept > limits.KeepSize
 		if f.holdsRecords() && (left > 0 || !large) && !q.isShort() {
@@ -193,7 +194,8 @@ func (q *Queue) trim() (again time.Duration) {
 			break
 		}
 		if !q.removeFile(f) {
-			return roomRetry
+			again = roomRetry
+			break
 		}
 		kept -= f.size.Load()
 		freed = true
@@ -201,7 +203,7 @@ func (q *Queue) trim() (again time.Duration) {
 	if freed {
 		q.retry.poke()
 	}
-	return again
+	return again, freed
 }
 
 // delivered are the segments that may go, in order, and how many bytes they take.

@@ -63,13 +63,35 @@ func (q *Queue) SetLimits(l Limits) {
 		q.opt.Log.Warn("size of the file system is unknown; the new limits are taken as they are", "error", err)
 		space = vfs.Space{}
 	}
-	q.limits.Store(l.fit(q.opt.SegmentSize, space))
+	q.setLimits(l.fit(q.opt.SegmentSize, space))
 	q.limitsChanged.Store(true)
 	q.room.wake()
 	q.work.poke()
 	q.retry.poke()
 	q.keep.poke()
 	q.soon.poke()
+}
+
+// setLimits puts limits in force. A queue that drops the oldest is always open to appends; where it has to stop that, it is
+// closed at the same moment if there is no room, and what it has accepted is still stored as it was to be.
+func (q *Queue) setLimits(l *limits) {
+	if q.limits.Load().WhenFull != DropOldest || l.WhenFull == DropOldest {
+		q.limits.Store(l)
+		return
+	}
+	still := *l
+	still.WhenFull = DropOldest
+	q.limits.Store(&still)
+	err := q.hasRoom(q.ahead())
+	if !isFull(err) {
+		err = nil
+	}
+	q.in.Lock()
+	was := q.setFullLocked(err)
+	q.dropUntil.Store(q.next - 1)
+	q.limits.Store(l)
+	q.in.Unlock()
+	q.tellFull(err, was)
 }
 
 // segmentSize is that of the segments to come; the active one may have been begun with another.

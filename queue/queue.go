@@ -59,14 +59,16 @@ type Queue struct {
 	files      files
 	ring       *ring
 
+	trimming  sync.Mutex         // held while delivered segments are deleted
 	saving    sync.Mutex         // held over the store's Save: what is forgotten is not saved again
 	outputs   sync.Mutex         // guards readers
 	readers   map[string]*Reader // of every known output, in use or not
 	forgotten atomic.Bool        // some output was forgotten, and the log has to be told
 
 	limits        atomic.Pointer[limits]
-	limitsChanged atomic.Bool  // the writer has not looked at them yet
-	activeSize    atomic.Int64 // the size that the active segment is begun with
+	limitsChanged atomic.Bool   // the writer has not looked at them yet
+	dropUntil     atomic.Uint64 // up to this sequence the oldest may be dropped, whatever WhenFull is by now
+	activeSize    atomic.Int64  // the size that the active segment is begun with
 	sources       sources
 
 	losses       losses

@@ -28,6 +28,9 @@ type Reader struct {
 	next  uint64        // the next sequence to read
 	epoch segment.Epoch // of the frame that was read last
 
+	shedTold   time.Time // when the log last told of Shed
+	shedUntold uint64    // records given up since then
+
 	reading sync.Mutex // guards everything below; held over reads of the disk
 	hint    place      // where next may be found, from the checkpoint; used once
 	in      *file      // the segment being read from disk

@@ -191,7 +191,7 @@ func (w *writer) untilRoom(try func() error) error {
 
 // dropOldest deletes the oldest segment, if that is the policy and there is one besides the active.
 func (w *writer) dropOldest() bool {
-	if w.q.limits.Load().WhenFull != DropOldest {
+	if w.q.limits.Load().WhenFull != DropOldest && w.written >= w.q.dropUntil.Load() {
 		return false
 	}
 	f := w.q.files.oldestSealed()

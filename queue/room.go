@@ -53,10 +53,14 @@ func (w *writer) lookAhead() error {
 		q.setFull(nil)
 		return nil
 	}
-	held := int64(q.heldLimit())
-	err := q.hasRoom(max(2*held, q.wanted.Load())) // twice, for what is written between two looks
+	err := q.hasRoom(max(q.ahead(), q.wanted.Load()))
+	if isFull(err) {
+		if _, freed := q.trim(); freed { // what is only kept goes before records are refused
+			err = q.hasRoom(max(q.ahead(), q.wanted.Load()))
+		}
+	}
 	if err == nil {
-		err = w.allocate(min(w.out.End()+held, int64(w.out.Header().Size)))
+		err = w.allocate(min(w.out.End()+int64(q.heldLimit()), int64(w.out.Header().Size)))
 	}
 	if err != nil && !isFull(err) {
 		q.opt.Log.Warn("room on the disk is unknown", "error", err)
@@ -72,15 +76,35 @@ func (w *writer) lookAhead() error {
 // heldLimit bounds the raw bytes of records that are accepted and not yet stored.
 func (q *Queue) heldLimit() int { return int(min(heldMost, max(q.segmentSize()/4, smallestSegment))) }
 
+// ahead is the room that has to be there for what may be held, twice, for what is written between two looks. Small
+// segments end with room that no frame fits in any more, so that they take more of it.
+func (q *Queue) ahead() int64 {
+	held, l := int64(q.heldLimit()), q.limits.Load()
+	if l.segmentSize >= 4*held {
+		return 2 * held
+	}
+	return max(2*held, min(3*held+l.segmentSize, l.MaxSize/4))
+}
+
 // setFull moves the queue in and out of its full state; err says why it is full, nil that it is not.
 func (q *Queue) setFull(err error) {
 	q.in.Lock()
-	was := q.full
+	was := q.setFullLocked(err)
+	q.in.Unlock()
+	q.tellFull(err, was)
+}
+
+// setFullLocked is setFull for one who holds q.in, and tells the others afterwards, with tellFull.
+func (q *Queue) setFullLocked(err error) (was bool) {
+	was = q.full
 	q.full = err != nil
 	if err != nil && !was {
 		q.fullSince, q.fullWhy = time.Now(), err.Error()
 	}
-	q.in.Unlock()
+	return was
+}
+
+func (q *Queue) tellFull(err error, was bool) {
 	if err != nil && !was {
 		q.opt.Log.Warn("queue is full", "when_full", q.limits.Load().WhenFull.String(), "reason", err)
 		q.room.wake() // drop_newest keeps nobody waiting
@@ -141,8 +165,7 @@ func (q *Queue) removeFile(f *file) bool {
 		return true
 	}
 	q.files.putBack(f)
-	if !f.stuck {
-		f.stuck = true
+	if !f.stuck.Swap(true) {
 		q.opt.Log.Warn("segment cannot be deleted and takes up room; trying again", "segment", f.path, "error", err)
 	}
 	return false

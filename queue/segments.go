@@ -26,8 +26,8 @@ type file struct {
 
 	epoch atomic.Pointer[segment.Epoch] // of the process that wrote it; nil: not read yet
 
-	stuck     bool      // it could not be deleted, and that was said
-	delivered time.Time // when the keeper first found every record of it delivered; the keeper's own
+	stuck     atomic.Bool // it could not be deleted, and that was said
+	delivered time.Time   // when every record of it was first found delivered; guarded by Queue.trimming
 }
 
 func newFile(dir string, name segment.Name) *file {
