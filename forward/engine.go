@@ -233,14 +233,6 @@ func queueLimits(cfg *config.Config) queue.Limits {
 	return l
 }
 
-// limitsOf are what of the options can be changed while the queue is open.
-func limitsOf(opt queue.Options) queue.Limits {
-	return queue.Limits{
-		MaxSize: opt.MaxSize, MinFree: opt.MinFree, WhenFull: opt.WhenFull,
-		KeepFor: opt.KeepFor, KeepSize: opt.KeepSize, ForgetAfter: opt.ForgetAfter,
-	}
-}
-
 // Run runs until ctx ends, then stops in order and returns nil: inputs, requests in flight (for at most
 // shutdown_timeout), queue. It returns an error where it cannot start, and where something would not stop; records that
 // were acknowledged are on the disk even then. It is called once.

@@ -192,8 +192,8 @@ func (e *Engine) replace(ctx context.Context, s *stopper, cfg *config.Config, ne
 
 // limit puts the limits of the queues in force, where they differ.
 func (e *Engine) limit(cfg *config.Config) {
-	limits := limitsOf(queueOptions(cfg, cfg.DataDir, e.log))
-	if old := e.settings.Load(); limits == limitsOf(queueOptions(old, old.DataDir, e.log)) {
+	limits := queueLimits(cfg)
+	if limits == queueLimits(e.settings.Load()) {
 		return
 	}
 	e.queue.Load().SetLimits(limits)
