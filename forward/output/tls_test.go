@@ -272,3 +272,26 @@ func TestUDPRefusal(t *testing.T) {
 	must(t, o.Send(t.Context(), b))
 	outputtest.Await(t, "the batch", func() bool { return string(s.bytes()) == "a\nb\n" })
 }
+
+// TestUnixWaitsForTheReader: on a unix socket only what the peer's process has read is accepted.
+func TestUnixWaitsForTheReader(t *testing.T) {
+	path := socketPath(t)
+	l, err := net.Listen("unix", path)
+	must(t, err)
+	defer l.Close()
+	o := build(t, "unix", "path = \""+path+"\"\ntimeout = \"10ms\"\n")
+	defer func() { must(t, o.(io.Closer).Close()) }()
+	sent := make(chan error, 1)
+	go func() { sent <- o.Send(t.Context(), outputtest.Batch("1", outputtest.Lines("x"))) }()
+	conn, err := l.Accept()
+	must(t, err)
+	defer conn.Close()
+	select {
+	case err := <-sent:
+		t.Fatalf("Send returned %v before anything was read", err)
+	case <-time.After(100 * time.Millisecond): // ten times the timeout, which is for peers far away
+	}
+	_, err = io.ReadFull(conn, make([]byte, 2))
+	must(t, err)
+	must(t, <-sent)
+}
