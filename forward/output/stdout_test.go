@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"logmule/forward/codec"
 )
 
 func newTestStdout(t *testing.T, f *os.File) *stdout {
@@ -65,16 +67,21 @@ func interrupt(t *testing.T, o *stdout, b *Batch, w *os.File) {
 // TestStdoutGoesOn: a Send that ended in the middle of a line has accepted what was written, and the next one goes on
 // there. So a reader that comes back finds every line, whole and once.
 func TestStdoutGoesOn(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { stdoutGoesOn(t, codec.Plain) })
+	t.Run("syslog", func(t *testing.T) { stdoutGoesOn(t, "syslog") })
+}
+
+func stdoutGoesOn(t *testing.T, name string) {
 	r, w := blockingPipe(t)
 	o := newTestStdout(t, w)
+	o.format = *mustFormat(t, name, newlineFraming, 0)
 	var texts []string
 	for i := range 500 {
 		texts = append(texts, strings.Repeat(string(rune('a'+i%26)), 400+i*13%1000))
 	}
-	want := strings.Join(texts, "\n") + "\n"
 	b := batchOf("1", linesRun(texts[:100]...), recordsRun(texts[100:200]...), linesRun(texts[200:]...))
 	b.Accept(3)
-	want = strings.Replace(want, texts[3]+"\n", "", 1)
+	want := sent(b, &o.format)
 
 	interrupt(t, o, b, w)
 	if p := b.Pending(); p == 499 || p == 0 || o.torn == 0 {

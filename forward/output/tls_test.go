@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -199,99 +198,4 @@ func TestTLSEndsInOrder(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("the peer saw %v", err)
 	}
-}
-
-func TestUnixConfiguration(t *testing.T) {
-	for keys, want := range map[string]string{
-		``:                                  "path is missing",
-		`path = "x.s"`:                      `path = "x.s" is not absolute`,
-		"path = \"/s\"\nsocket = \"dgram\"": `socket = "dgram" is not known`,
-		"path = \"/s\"\nsocket = \"datagram\"\nframing = \"heka\"": `framing = "heka" has no use`,
-		"path = \"/s\"\nsocket = \"datagram\"\ntls.enabled = true": "tls has no use with datagrams",
-		"path = \"/s\"\ntls.enabled = true":                        "tls needs the name in the peer's certificate",
-		"path = \"/s\"\nsocket = \"datagram\"\ncodec = \"x\"":      `codec = "x" is not known`,
-		"path = \"/s\"\nsocket = \"datagram\"\ntimeout = \"1ns\"":  `timeout = "1ns" is too short`,
-	} {
-		if err := tryBuild(t, "unix", keys); err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%s: got %v, want %s", keys, err, want)
-		}
-	}
-	for keys, want := range map[string]string{
-		``:                                       "address is missing",
-		`address = "x"`:                          `address = "x" is no address`,
-		"address = \"x:1\"\nmax_record = \"0B\"": `max_record = "0B" is out of range`,
-		"address = \"x:1\"\nmax_record = \"65508B\"": `max_record = "65508B" is out of range`,
-	} {
-		if err := tryBuild(t, "udp", keys); err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%s: got %v, want %s", keys, err, want)
-		}
-	}
-}
-
-// TestDatagramsTooLarge rejects what does not fit, and sends the rest in order.
-func TestDatagramsTooLarge(t *testing.T) {
-	for network, most := range map[string]int{"udp": 65507, "unixgram": 1 << 20} {
-		s := &datagramServer{network: network}
-		address, keys := "127.0.0.1:0", ""
-		if network == "unixgram" {
-			address = socketPath(t)
-			keys = "type = \"unix\"\nsocket = \"datagram\"\npath = \"" + address + "\"\n"
-		}
-		s.start(t, address)
-		t.Cleanup(s.stop)
-		kind := "unix"
-		if keys = strings.TrimPrefix(keys, "type = \"unix\"\n"); keys == "" {
-			kind, keys = "udp", "address = \""+s.conn.LocalAddr().String()+"\"\n"
-		}
-		o := build(t, kind, keys)
-		b := outputtest.Batch("1", outputtest.Lines("before", strings.Repeat("x", most+1), "after"))
-		err := o.Send(t.Context(), b)
-		must(t, errors.Join(err, o.(io.Closer).Close()))
-		if r := b.Rejected(); len(r) != 1 || r[0].Index != 1 || !strings.Contains(r[0].Reason, "bytes, more than") {
-			t.Errorf("%s: rejected %v", network, r)
-		}
-		outputtest.Await(t, "the others", func() bool { return string(s.bytes()) == "before\nafter\n" })
-	}
-}
-
-// TestUDPRefusal counts a refusal by this machine as a failure of the batch that met it.
-func TestUDPRefusal(t *testing.T) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	must(t, err)
-	address := conn.LocalAddr().String()
-	must(t, conn.Close())
-	o := build(t, "udp", "address = \""+address+"\"\n")
-	defer func() { must(t, o.(io.Closer).Close()) }()
-	b := outputtest.Batch("1", outputtest.Lines("a", "b"))
-	if err := o.Send(t.Context(), b); err == nil || !strings.Contains(err.Error(), "connection refused") || b.Pending() != 2 {
-		t.Fatalf("got %v with %d pending", err, b.Pending())
-	}
-	s := &datagramServer{network: "udp"}
-	s.start(t, address)
-	t.Cleanup(s.stop)
-	must(t, o.Send(t.Context(), b))
-	outputtest.Await(t, "the batch", func() bool { return string(s.bytes()) == "a\nb\n" })
-}
-
-// TestUnixWaitsForTheReader: on a unix socket only what the peer's process has read is accepted.
-func TestUnixWaitsForTheReader(t *testing.T) {
-	path := socketPath(t)
-	l, err := net.Listen("unix", path)
-	must(t, err)
-	defer l.Close()
-	o := build(t, "unix", "path = \""+path+"\"\ntimeout = \"10ms\"\n")
-	defer func() { must(t, o.(io.Closer).Close()) }()
-	sent := make(chan error, 1)
-	go func() { sent <- o.Send(t.Context(), outputtest.Batch("1", outputtest.Lines("x"))) }()
-	conn, err := l.Accept()
-	must(t, err)
-	defer conn.Close()
-	select {
-	case err := <-sent:
-		t.Fatalf("Send returned %v before anything was read", err)
-	case <-time.After(100 * time.Millisecond): // ten times the timeout, which is for peers far away
-	}
-	_, err = io.ReadFull(conn, make([]byte, 2))
-	must(t, err)
-	must(t, <-sent)
 }
