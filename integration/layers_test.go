@@ -56,7 +56,7 @@ var onlyThese = map[string][]string{
 	"google.golang.org/protobuf/":  {"forward/pack", "forward/input", "forward/output"},
 	"golang.org/x/net/":            {"forward/output"},
 	"github.com/prometheus/":       {"forward/admin", "forward"},
-	"encoding/binary":              {"queue/segment", "checkpoint", "recovery", "forward/pack", "forward/input", "forward/input/tail", "forward/output"},
+	"encoding/binary":              {"queue/segment", "checkpoint", "recovery", "queue", "forward", "forward/pack", "forward/input", "forward/input/tail", "forward/output"},
 	"hash/crc32":                   {"queue/segment", "checkpoint", "recovery", "forward/input/tail"},
 	"os/signal":                    {"cmd/logmule"},
 }

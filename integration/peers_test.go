@@ -27,6 +27,13 @@ type road struct {
 	datagrams bool
 }
 
+func (r road) network() string {
+	if r.datagrams {
+		return "udp"
+	}
+	return "tcp"
+}
+
 const rsysSend = `action(type="omfwd" target="127.0.0.1" port="%[1]s" template="RSYSLOG_SyslogProtocol23Format" action.resumeRetryCount="-1" action.resumeInterval="1" `
 
 var roads = []road{{
@@ -85,19 +92,19 @@ func TestSyslogPeers(t *testing.T) {
 	for _, r := range roads {
 		t.Run("rsyslog to syslog-ng, "+r.name, func(t *testing.T) {
 			relay(t, r, func(dir, from, to string) {
-				startPeer(t, rig.StartRsyslog, dir, from, `module(load="imtcp") input(type="imtcp" address="127.0.0.1" port="`+port(from)+`")
+				startPeer(t, rig.StartRsyslog, dir, "tcp", from, `module(load="imtcp") input(type="imtcp" address="127.0.0.1" port="`+port(from)+`")
 `+fmt.Sprintf(r.fromRsys, port(to), dir))
 			}, func(dir, from, file string) {
-				startPeer(t, rig.StartSyslogNG, dir, from, "source logmule { "+fmt.Sprintf(r.toNG, port(from), dir)+" };\n"+
+				startPeer(t, rig.StartSyslogNG, dir, r.network(), from, "source logmule { "+fmt.Sprintf(r.toNG, port(from), dir)+" };\n"+
 					fmt.Sprintf(ngFields, file)+"\nlog { source(logmule); destination(file); flags(flow-control); };\n")
 			})
 		})
 		t.Run("syslog-ng to rsyslog, "+r.name, func(t *testing.T) {
 			relay(t, r, func(dir, from, to string) {
-				startPeer(t, rig.StartSyslogNG, dir, from, "source feed { network(ip(127.0.0.1) port("+port(from)+") transport(\"tcp\") flags(syslog-protocol)); };\n"+
+				startPeer(t, rig.StartSyslogNG, dir, "tcp", from, "source feed { network(ip(127.0.0.1) port("+port(from)+") transport(\"tcp\") flags(syslog-protocol)); };\n"+
 					"destination logmule { "+fmt.Sprintf(r.fromNG, port(to), dir)+" };\nlog { source(feed); destination(logmule); flags(flow-control); };\n")
 			}, func(dir, from, file string) {
-				startPeer(t, rig.StartRsyslog, dir, from, fmt.Sprintf(r.toRsys, port(from), dir)+"\n"+fmt.Sprintf(rsysFields, file))
+				startPeer(t, rig.StartRsyslog, dir, r.network(), from, fmt.Sprintf(r.toRsys, port(from), dir)+"\n"+fmt.Sprintf(rsysFields, file))
 			})
 		})
 	}
@@ -120,8 +127,8 @@ func port(address string) string {
 	return p
 }
 
-// startPeer starts a daemon and waits until it listens, on TCP that is.
-func startPeer(t *testing.T, start func(dir, configuration string) (*rig.Process, error), dir, listens, configuration string) {
+// startPeer starts a daemon and waits until it listens.
+func startPeer(t *testing.T, start func(dir, configuration string) (*rig.Process, error), dir, network, listens, configuration string) {
 	t.Helper()
 	dir, err := os.MkdirTemp(dir, "peer-")
 	must(t, err)
@@ -133,12 +140,7 @@ func startPeer(t *testing.T, start func(dir, configuration string) (*rig.Process
 			t.Logf("configuration:\n%s\noutput:\n%s", configuration, p.Output())
 		}
 	})
-	if strings.Contains(configuration, "imudp") || strings.Contains(configuration, "udp") && !strings.Contains(configuration, "feed") {
-		err = rig.Wait(patience, "the peer has bound its port", func() bool { return taken("udp", listens) })
-	} else {
-		err = rig.Wait(patience, "the peer has bound its port", func() bool { return taken("tcp", listens) })
-	}
-	must(t, err)
+	must(t, rig.Wait(patience, "the peer has bound its port", func() bool { return taken(network, listens) }))
 }
 
 // taken tells whether somebody listens there.
