@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -15,8 +16,12 @@ import (
 	"logmule/forward/config"
 )
 
-// burst is how many datagrams go to the kernel in one call.
-const burst = 64
+const (
+	// burst is how many datagrams go to the kernel in one call.
+	burst = 64
+	// lookAgain is how long an address is good for: nothing ever says that a name stands for another machine by now.
+	lookAgain = time.Minute
+)
 
 // datagramKeys are the keys of outputs that send each record as one datagram.
 type datagramKeys struct {
@@ -41,6 +46,8 @@ type datagrams struct {
 
 	conn     net.Conn         // nil: not connected
 	packets  *ipv4.PacketConn // the same for udp, to send many at once
+	dialed   time.Time        // when conn was made
+	named    bool             // the address is a name
 	before   bool             // there was a connection
 	pending  []int            // indices of the records that are to be sent
 	messages []ipv4.Message   // room for a burst
@@ -57,6 +64,10 @@ func newDatagrams(env Env, c datagramKeys, network, address string) (Output, err
 		return nil, err
 	}
 	d := &datagrams{env: env, network: network, address: address, format: format, timeout: time.Duration(c.Timeout)}
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		_, err := netip.ParseAddr(host)
+		d.named = err != nil && network == "udp"
+	}
 	d.messages = make([]ipv4.Message, burst)
 	for i := range d.messages {
 		d.messages[i].Buffers = make([][]byte, 1)
@@ -82,13 +93,22 @@ func (d *datagrams) Send(ctx context.Context, b *Batch) error {
 }
 
 func (d *datagrams) connect(ctx context.Context) error {
-	if d.conn != nil {
+	again := d.conn != nil
+	if again && (!d.named || time.Since(d.dialed) < lookAgain) {
 		return nil
 	}
+	d.dialed = time.Now()
 	dialer := net.Dialer{Timeout: d.timeout}
 	conn, err := dialer.DialContext(ctx, d.network, d.address)
-	if err != nil {
+	switch {
+	case err != nil && again:
+		return ctx.Err() // the address that was good so far has to do
+	case err != nil:
 		return err
+	case again && conn.RemoteAddr().String() == d.conn.RemoteAddr().String():
+		return conn.Close()
+	case again:
+		d.drop()
 	}
 	if d.before {
 		d.env.Counters.Reconnects.Add(1)

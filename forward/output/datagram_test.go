@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"logmule/forward/output"
 	"logmule/forward/output/outputtest"
 )
 
@@ -137,4 +138,20 @@ func TestDatagramsAreNotDoubled(t *testing.T) {
 		}
 	}
 	must(t, <-sent)
+}
+
+// TestUDPName: a name is looked up again, and an answer that is the same changes nothing.
+func TestUDPName(t *testing.T) {
+	s := &datagramServer{network: "udp"}
+	s.start(t, "127.0.0.1:0")
+	t.Cleanup(s.stop)
+	_, port, err := net.SplitHostPort(s.conn.LocalAddr().String())
+	must(t, err)
+	o := build(t, "udp", "address = \"localhost:"+port+"\"\n")
+	defer func() { must(t, o.(io.Closer).Close()) }()
+	for i := range 3 {
+		must(t, o.Send(t.Context(), outputtest.Batch(fmt.Sprint(i), outputtest.Lines("x"))))
+		output.Outdate(o)
+	}
+	outputtest.Await(t, "all", func() bool { return string(s.bytes()) == "x\nx\nx\n" })
 }
