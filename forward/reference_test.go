@@ -42,9 +42,9 @@ var inputTexts = map[string]string{
 	"generate": "Makes records up, to try and to measure.",
 	"http":     "Takes newline-delimited records by POST or PUT to any path. 200 means stored; after any other status nothing of the request is.",
 	"stdin":    "Reads the standard input to its end.",
-	"tcp":      "Takes records from any number of connections. The protocol has no acknowledgement: what the kernels held when a machine crashed is lost.",
-	"udp":      "Takes datagrams. What the kernel had no room for is lost, and counted.",
-	"unix":     "Takes records on a unix socket.",
+	"tcp":      "Takes records from any number of connections. The protocol has no acknowledgement: what the kernels held when a machine crashed is lost. See [sockets](sockets.md).",
+	"udp":      "Takes datagrams. What the kernel had no room for is lost, and counted: see [sockets](sockets.md).",
+	"unix":     "Takes records on a unix socket, by connections or datagrams: see [sockets](sockets.md).",
 }
 
 var outputTexts = map[string]string{

@@ -89,7 +89,7 @@ func (d *decodings) decode(decoded, p *pack.Pack) error {
 		if err := d.decoder.Decode(&r); err != nil {
 			reason := err.Error()
 			r.Fields = append(r.Fields, pack.Field{Name: "decode_error", Value: reason[:min(len(reason), maxReason)]})
-			d.report(p, r.Payload, reason)
+			d.report(r.Logger, r.Payload, reason)
 		}
 		own = r.AppendBeside(own[:0], &shared)
 		decoded.Body = pack.AppendOwn(decoded.Body, own)
@@ -97,10 +97,10 @@ func (d *decodings) decode(decoded, p *pack.Pack) error {
 	})
 }
 
-func (d *decodings) report(p *pack.Pack, payload []byte, reason string) {
+func (d *decodings) report(from string, payload []byte, reason string) {
 	d.env.Counters.DecodeErrors.Add(1)
 	if d.failed.allow(time.Now()) {
-		d.env.Log.Warn(fmt.Sprintf("record is not %s, kept as it is", d.name), "input", d.env.Name, "from", p.Shared.Logger, "why", reason,
+		d.env.Log.Warn(fmt.Sprintf("record is not %s, kept as it is", d.name), "input", d.env.Name, "from", from, "why", reason,
 			"sample", sample(payload))
 	}
 }

@@ -92,13 +92,13 @@ func TestFramesAnySplit(t *testing.T) {
 					if framing == "octet-counted" {
 						kept = strings.TrimSuffix(kept, "\n")
 					}
-					if framing == "heka" { // its max_record counts the whole message
-						around := len(message(kept)) - len(kept)
-						if len(message(kept)) > limit {
-							around = strings.Index(message(kept+"."), kept+".") // what is behind the payload is cut off first
-							kept = kept[:min(len(kept), limit-around)]
+					if framing == "heka" { // its max_record counts the whole message, and what is behind the payload goes first
+						before := strings.Index(message(kept+"."), kept+".")
+						whole := len(message(kept))
+						if whole > limit {
+							kept = kept[:min(len(kept), limit-before)]
 						}
-						want = append(want, line{kept, len(message(string(record))) > limit})
+						want = append(want, line{kept, whole > limit})
 						continue
 					}
 					want = append(want, line{kept[:min(len(kept), limit)], len(kept) > limit})

@@ -41,6 +41,9 @@ func (k streamKeys) check() error {
 	if err := k.TLS.CheckServer(); err != nil {
 		return err
 	}
+	if k.Framing == "heka" && k.Codec != codec.Plain {
+		return fmt.Errorf(`codec = %q does not go with framing = "heka", which brings records that are taken apart already; remove one of them`, k.Codec)
+	}
 	return k.codecKeys.check()
 }
 
@@ -66,11 +69,18 @@ var errCutOff = errors.New("the connection ended without the end of TLS (close_n
 type streams struct {
 	env    *Env
 	keys   streamKeys
-	secure *tls.Config // nil: no TLS
-	emit   Emit
+	secure *tls.Config    // nil: no TLS
+	emit   Emit           // through the codec
+	whole  Emit           // for records that are taken apart already
 	open   sync.WaitGroup // of the connections
 
+	handshake time.Duration // handshakeLimit, less in tests
+
 	cuts, bads, broken sparing
+}
+
+func newStreams(env *Env, keys streamKeys) streams {
+	return streams{env: env, keys: keys, handshake: handshakeLimit}
 }
 
 // prepare opens what is not opened to check a configuration.
@@ -83,6 +93,7 @@ func (s *streams) prepare(emit Emit) (err error) {
 		// into a reset.
 		s.secure.SessionTicketsDisabled = true
 	}
+	s.whole = emit
 	s.emit, err = s.env.decoding(s.keys.Codec, emit)
 	return err
 }
@@ -120,7 +131,7 @@ func (s *streams) serve(ctx, late context.Context, conn net.Conn, peer string, p
 		s.env.Counters.Connections.Add(-1)
 	}()
 	if stream != nil {
-		if err := stream.agree(ctx); err == io.EOF {
+		if err := stream.agree(ctx, s.handshake); err == io.EOF {
 			return
 		} else if err != nil {
 			s.failed(ctx, "no TLS with a peer", peer, err)
@@ -162,7 +173,9 @@ func (s *streams) reader(from byteStream, peer string, pid int32) *reader {
 		return &l.reader
 	}
 	r := newFrames(s.env, from, s.emit, int(s.keys.MaxRecord), &s.cuts, &s.bads, peer, f)
-	if !r.own {
+	if r.own {
+		r.emit = s.whole
+	} else {
 		r.pack.Shared.Pid = pid
 	}
 	return &r.reader
@@ -225,8 +238,8 @@ func newSecured(conn net.Conn, config *tls.Config) *secured {
 }
 
 // agree does the handshake. io.EOF: the peer left without a word, as those do who only look whether anybody listens.
-func (s *secured) agree(ctx context.Context) error {
-	limited, cancel := context.WithTimeoutCause(ctx, handshakeLimit, fmt.Errorf("not agreed on within %s", handshakeLimit))
+func (s *secured) agree(ctx context.Context, limit time.Duration) error {
+	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not agreed on within %s", limit))
 	defer cancel()
 	err := s.HandshakeContext(limited)
 	if limited.Err() != nil && ctx.Err() == nil {

@@ -82,6 +82,21 @@ func TestTCPCodec(t *testing.T) {
 	}
 }
 
+// TestTCPCodecAuto sends lines that are syslog, and Heka's messages, which are taken apart already.
+func TestTCPCodecAuto(t *testing.T) {
+	got := new(whole)
+	r := begin[*tcp](t, "tcp", anyPort+"framing = \"auto\"\ncodec = \"syslog\"\n", got.emit)
+	for i, stream := range []string{"<11>1 - box app - - - text\n", frame("heka", "text")} {
+		say(t, dial(t, r.address), stream)
+		if record := got.wait(t, i+1)[i]; string(record.Payload) != "text" || len(record.Fields) > 1 || record.Hostname == "mule" {
+			t.Errorf("record %+v", record)
+		}
+	}
+	if n := r.counters.DecodeErrors.Load(); n != 0 {
+		t.Errorf("%d records not decoded", n)
+	}
+}
+
 // TestTCPLost sends what is no framing at all: what was good before it is kept.
 func TestTCPLost(t *testing.T) {
 	got := new(whole)
@@ -208,6 +223,21 @@ func TestTLSRefusals(t *testing.T) {
 		t.Error(err)
 	}
 	silent.Close()
+}
+
+// TestTLSSilence connects and says nothing, or not enough.
+func TestTLSSilence(t *testing.T) {
+	keys, _ := certificate(t)
+	r := begin(t, "tcp", anyPort+keys, discard, func(in *tcp) { in.handshake = 10 * time.Millisecond })
+	for i, text := range []string{"", "\x16\x03\x01"} {
+		conn := dial(t, r.address)
+		say(t, conn, text)
+		io.Copy(io.Discard, conn)
+		eventually(t, "the broken connection", func() bool { return r.counters.Broken.Load() == uint64(i+1) })
+	}
+	if text := r.text.String(); !strings.Contains(text, "not agreed on within 10ms") {
+		t.Errorf("log: %s", text)
+	}
 }
 
 func TestTLSFilesAreReadInRun(t *testing.T) {

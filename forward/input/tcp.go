@@ -29,7 +29,7 @@ func newTCP(decode func(into any) error, env Env) (Input, error) {
 		return nil, err
 	}
 	t := &tcp{env: env, listen: keys.Listen}
-	t.streams = streams{env: &t.env, keys: keys.streamKeys}
+	t.streams = newStreams(&t.env, keys.streamKeys)
 	return t, nil
 }
 

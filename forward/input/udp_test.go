@@ -80,7 +80,7 @@ func TestUDPOnePack(t *testing.T) {
 	emit, entered, release := held(got.emit)
 	r := begin[*udp](t, "udp", anyPort, emit)
 	defer release()
-	a, b := dialUDP(t, r.address), dialUDP(t, r.address)
+	a := dialUDP(t, r.address)
 	say(t, a, "first")
 	<-entered
 	for i := range 200 {
@@ -100,7 +100,7 @@ func TestUDPOnePack(t *testing.T) {
 	emit, entered, again := held(got.emit)
 	r = begin[*udp](t, "udp", anyPort, emit)
 	defer again()
-	a, b = dialUDP(t, r.address), dialUDP(t, r.address)
+	a, b := dialUDP(t, r.address), dialUDP(t, r.address)
 	say(t, a, "first")
 	<-entered
 	from := map[string]string{}

@@ -55,7 +55,7 @@ func newUnix(decode func(into any) error, env Env) (Input, error) {
 	if err := chosen.choose(u.datagrams); err != nil {
 		return nil, err
 	}
-	u.streams = streams{env: &u.env, keys: chosen}
+	u.streams = newStreams(&u.env, chosen)
 	return u, nil
 }
 

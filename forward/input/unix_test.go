@@ -292,6 +292,7 @@ func TestUnixRefuses(t *testing.T) {
 		path + "framing = \"length\"\nsocket = \"datagram\"\n":              `framing = "length" is not known; use "datagram", "newline"`,
 		path + "tls.cert = \"x\"\n":                                         "tls",
 		path + "tls.cert = \"x\"\ntls.key = \"y\"\nsocket = \"datagram\"\n": `tls is for connections`,
+		path + "framing = \"heka\"\ncodec = \"syslog\"\n":                   `codec = "syslog" does not go with framing = "heka"`,
 		path + "max_record = \"9MiB\"\n":                                    "max_record",
 		path + "codec = \"sislog\"\n":                                       "codec",
 	} {
