@@ -119,9 +119,14 @@ func TestHTTPTLS(t *testing.T) {
 		}
 	}
 	compare(t, st.records(), want)
+	dial(t, r.address).CloseWrite()
 	eventually(t, "a word about it in the log", func() bool {
 		return strings.Contains(r.text.String(), "TLS handshake error") && r.counters.Broken.Load() > 0
 	})
+	eventually(t, "the end of the connections", func() bool { return r.counters.Connections.Load() <= 2 })
+	if text := r.text.String(); strings.Contains(text, "EOF") {
+		t.Errorf("who only looks whether anybody listens is in the log: %s", text)
+	}
 }
 
 // TestHTTP2 does on one connection, in the clear, what would end one of HTTP/1.
