@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"logmule/forward/pack"
 )
@@ -217,6 +218,46 @@ func TestHTTPRepeatAfterFailure(t *testing.T) {
 		t.Errorf("%d %s", status, text)
 	}
 	compare(t, st.records(), plain("one", "two"))
+}
+
+// TestRepeatsWait: who waits gets its turn when the one before failed, and learns of it when that was stored.
+func TestRepeatsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, id := NewRepeats(), newRepeatID("", "key")
+		if _, known, err := k.begin(t.Context(), id); known || err != nil {
+			t.Fatalf("known %v, %v", known, err)
+		}
+		var stored, knew atomic.Int32
+		var others sync.WaitGroup
+		for range 10 {
+			others.Go(func() {
+				was, known, err := k.begin(t.Context(), id)
+				switch {
+				case err != nil:
+					t.Error(err)
+				case !known:
+					stored.Add(1)
+					k.end(id, 7, &outcome{records: 3})
+				case was.records == 3 && was.body == 7:
+					knew.Add(1)
+				}
+			})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		others.Go(func() {
+			if _, _, err := k.begin(ctx, id); err == nil {
+				t.Error("it waits on when its context has ended")
+			}
+		})
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		k.end(id, 7, nil)
+		others.Wait()
+		if stored.Load() != 1 || knew.Load() != 9 {
+			t.Errorf("%d stored it, %d knew of it", stored.Load(), knew.Load())
+		}
+	})
 }
 
 // TestRepeatsForgets keeps the last ones, and no more.

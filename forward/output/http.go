@@ -29,6 +29,7 @@ type httpOutput struct {
 	tls        transport.TLS
 	inTheClear bool        // credentials can be read on the way
 	header     http.Header // of every request
+	keyed      string      // the beginning of every Idempotency-Key
 	transport  *http.Transport
 	ready      bool        // transport has what tls says
 	wires      atomic.Bool // there was a connection
@@ -62,6 +63,12 @@ func newHTTP(decode func(into any) error, env Env) (Output, error) {
 	}
 	if h.encoder, err = codec.NewEncoder(c.Codec); err != nil {
 		return nil, err
+	}
+	if env.Name != "" {
+		h.keyed = env.Name + ":"
+	}
+	if h.encoder != nil {
+		h.keyed += c.Codec + ":"
 	}
 	if h.packer, err = transport.NewPacker(c.Compression); err != nil {
 		return nil, err
@@ -119,7 +126,7 @@ func (h *httpOutput) Send(ctx context.Context, b *Batch) error {
 		refused := ""
 		if pending > 0 {
 			var err error
-			if refused, err = h.post(ctx, key(b, part), size); err != nil {
+			if refused, err = h.post(ctx, h.key(b, part), size); err != nil {
 				h.env.Counters.Errors.Add(1)
 				return err
 			}
@@ -160,11 +167,15 @@ func (h *httpOutput) halve(part span) {
 	h.parts = append(h.parts[:len(h.parts)-1], span{middle, part.to}, span{part.from, middle})
 }
 
-// key is the name under which a destination can recognise a part that it has: the batch's, with the indices of the
-// first and last record where it is not all of it.
-func key(b *Batch, part span) string {
-	if part.from == 0 && part.to == b.Len() {
-		return b.ID
+// key is the name under which a destination can recognise a part that it has: the output's and the batch's, since other
+// outputs may send it other bytes of the same records, with the indices of the first and last record where it is not all
+// of it.
+func (h *httpOutput) key(b *Batch, part span) string {
+	switch {
+	case b.ID == "":
+		return "" // what has no name is no repeat of anything
+	case part.from == 0 && part.to == b.Len():
+		return h.keyed + b.ID
 	}
-	return fmt.Sprintf("%s.%d-%d", b.ID, part.from, part.to-1)
+	return fmt.Sprintf("%s%s.%d-%d", h.keyed, b.ID, part.from, part.to-1)
 }

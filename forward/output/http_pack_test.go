@@ -154,13 +154,38 @@ func TestHTTPHeadersAndCodec(t *testing.T) {
 	})
 	mustSend(t, o, batchOf("id", linesRun("one", "two")))
 	r := s.all()[0]
-	for name, want := range map[string]string{"X-Scope": "a b", "Content-Type": "application/x-ndjson", "User-Agent": "mule", "Idempotency-Key": "id"} {
+	for name, want := range map[string]string{"X-Scope": "a b", "Content-Type": "application/x-ndjson", "User-Agent": "mule", "Idempotency-Key": "syslog:id"} {
 		if got := r.header.Values(name); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
 	if lines := strings.Split(r.body, "\n"); len(lines) != 3 || !strings.HasPrefix(lines[0], "<") || !strings.HasSuffix(lines[1], " two") {
 		t.Errorf("body %q", r.body)
+	}
+}
+
+// TestHTTPNames: what two outputs send of the same records are no repeats of one another.
+func TestHTTPNames(t *testing.T) {
+	o := newTestHTTP(t, "http://127.0.0.1:1/", nil)
+	b := batchOf("queue-1.2-3-6", linesRun("a", "b", "c", "d"))
+	if whole, part := o.key(b, span{0, 4}), o.key(b, span{1, 3}); whole != b.ID || part != b.ID+".1-2" {
+		t.Errorf("keys %q and %q", whole, part)
+	}
+	if got := o.key(batchOf("", linesRun("a", "b")), span{0, 1}); got != "" {
+		t.Errorf("a batch without a name has the key %q", got)
+	}
+	for want, codec := range map[string]string{"api:queue-1.2-3-6": "plain", "api:syslog:queue-1.2-3-6": "syslog"} {
+		out, err := newHTTP(func(into any) error {
+			c := into.(*httpConfig)
+			c.URL, c.Codec = "http://127.0.0.1:1/", codec
+			return nil
+		}, Env{Name: "api"}.withDefaults())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := out.(*httpOutput).key(b, span{0, 4}); got != want {
+			t.Errorf("key %q, want %q", got, want)
+		}
 	}
 }
 
