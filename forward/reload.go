@@ -197,6 +197,7 @@ func (e *Engine) limit(cfg *config.Config) {
 		return
 	}
 	e.queue.Load().SetLimits(limits)
+	limits.ForgetAfter = 0 // as when it was opened
 	e.dead.limit(limits)
 }
 

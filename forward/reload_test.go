@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -354,6 +355,92 @@ func TestReloadsAreOneAtATime(t *testing.T) {
 	})
 }
 
+func TestStopOutlivesAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		done := false
+		r.opt.Load = func() (*config.Config, error) {
+			time.Sleep(time.Second)
+			done = true
+			next := *r.cfg
+			return &next, nil
+		}
+		r.start()
+		r.e.Reload()
+		synctest.Wait()
+		r.mustStop()
+		if !done || r.e.reloads.ok.Load() != 0 {
+			t.Error("the engine stopped beside a reload, or changed something while it stopped")
+		}
+	})
+}
+
+func TestReloadThatTakesAwayTheLastAbsenteeMakesReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, in := newRig(t), newTap()
+		r.reloadable()
+		r.addInput("in", in.build)
+		r.addInput("never", func(input.Env) (input.Input, error) {
+			return runFunc(func(ctx context.Context, _ input.Emit) error { <-ctx.Done(); return nil }), nil
+		})
+		told := 0
+		r.opt.Notify = func(n Notice) {
+			if n == Listening {
+				told++
+			}
+		}
+		r.start()
+		<-in.up
+		synctest.Wait()
+		if told != 0 {
+			t.Error("told that all inputs listen when one does not")
+		}
+		r.reload(func(c *config.Config) { c.Inputs = sections("in") })
+		if ok, why := r.e.Ready(); !ok || told != 1 {
+			t.Errorf("told %d times; not ready: %s", told, why)
+		}
+		r.mustStop()
+	})
+}
+
+func TestLevelFollowsAReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.reloadable()
+		r.opt.Level = new(slog.LevelVar)
+		r.start()
+		r.reload(func(c *config.Config) { c.Log.Level = "debug" })
+		if r.opt.Level.Level() != slog.LevelDebug {
+			t.Errorf("the level is %v", r.opt.Level)
+		}
+		r.mustStop()
+	})
+}
+
+// What a removed output had in hand counts as its own when it is dropped.
+func TestRemovedOutputHasNothingInHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, in, out := newRig(t), newTap(), new(sink)
+		r.reloadable()
+		r.cfg.Queue.SegmentSize, r.cfg.Queue.MaxSize, r.cfg.Queue.Compression, r.cfg.Queue.WhenFull = 64<<10, 1<<20, "none", "drop_oldest"
+		out.send = func(context.Context, *output.Batch) error { return errRefused }
+		r.addInput("in", in.build)
+		r.addOutput("out", out.build)
+		r.start()
+		in.send(t, strings.Repeat("x", 10_000))
+		eventually(t, "it is tried", func() bool { return r.output("out").State == stateRetrying })
+		r.reload(func(c *config.Config) { c.Outputs = nil })
+		eventually(t, "it has ended", func() bool { return len(r.e.leaving.left()) == 0 })
+		for range 300 {
+			in.send(t, strings.Repeat("x", 10_000))
+		}
+		if s := r.e.queue.Load().Status(); s.DroppedOldest == 0 || s.DroppedOldest != s.First-1 {
+			t.Errorf("%d dropped, the oldest left is %d", s.DroppedOldest, s.First)
+		}
+		r.mustStop()
+	})
+}
+
 func TestStopEndsAReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, in := newRig(t), newTap()
@@ -418,10 +505,18 @@ func TestLimitsFollowAReload(t *testing.T) {
 		r, in, out := newRig(t), newTap(), new(sink)
 		r.reloadable()
 		r.cfg.Queue.SegmentSize, r.cfg.Queue.MaxSize, r.cfg.Queue.Compression = 64<<10, 1<<20, "none"
-		out.send = func(context.Context, *output.Batch) error { return errRefused }
+		out.send = func(_ context.Context, b *output.Batch) error {
+			if b.First == 1 {
+				b.Reject(0, "bad")
+				return nil
+			}
+			return errRefused
+		}
 		r.addInput("in", in.build)
 		r.addOutput("out", out.build)
 		r.start()
+		in.send(t, "refused for good")
+		eventually(t, "dead letter", func() bool { return r.output("out").DeadLetters == 1 })
 		fill := func() {
 			for ok := true; ok; ok, _ = r.e.Ready() {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -434,6 +529,9 @@ func TestLimitsFollowAReload(t *testing.T) {
 		eventually(t, "room", func() bool { ok, _ := r.e.Ready(); return ok })
 		if got := r.e.status().Queue.MaxBytes; got != 2<<20 {
 			t.Errorf("the status says max_size is %d", got)
+		}
+		if got := r.e.dead.queue.Status().MaxSize; got != 2<<20 {
+			t.Errorf("max_size of the dead letters is %d", got)
 		}
 		fill()
 		r.reload(func(c *config.Config) { c.Queue.WhenFull = "drop_oldest" })
