@@ -354,6 +354,18 @@ func TestInFlightBatchesAreCutAgain(t *testing.T) {
 	}
 }
 
+// TestInFlightCutsInsideARun: a batch may have ended in the middle of a run.
+func TestInFlightCutsInsideARun(t *testing.T) {
+	f, _ := feedOf(t, "1\n2\n3\n4\n5\n", "6\n7\n")
+	f.several, f.moved, f.cuts = true, make(chan struct{}, 1), []uint64{2, 3, 6}
+	for _, want := range []string{"1\n2\n", "3\n", "4\n5\n6\n", "7\n", ""} {
+		var h hand
+		if err := f.feed.fill(&h, f.limit); err != nil || text(&h.batch) != want {
+			t.Errorf("batch %q, %v, want %q", text(&h.batch), err, want)
+		}
+	}
+}
+
 // TestInFlightKeepsTogether: nothing is read without end beyond a batch that is not finished.
 func TestInFlightKeepsTogether(t *testing.T) {
 	f, _ := feedOf(t, "1\n", "2\n", "3\n")

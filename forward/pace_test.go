@@ -216,6 +216,51 @@ func TestMaxBacklog(t *testing.T) {
 	}
 }
 
+// TestMaxBacklogOfASlowOutput: what is dropped is not delivered as well, though it was read before.
+func TestMaxBacklogOfASlowOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, in, out := newRig(t), newTap(), new(sink)
+		r.addInput("in", in.build)
+		out.send = func(ctx context.Context, b *output.Batch) error {
+			pause(ctx, 300*time.Millisecond)
+			out.take(b, 0, b.Len())
+			return nil
+		}
+		r.addOutputWith("out", "max_backlog = '300KiB'\nrate_limit = '20KiB'", out.build) // which also makes batches smaller than frames
+		r.start()
+		<-in.up
+		noise := make([]byte, 5000)
+		total := 0
+		for range 30 {
+			var last func(context.Context) error
+			for range 10 { // several packs in a frame
+				rand.Read(noise)
+				receipt, err := in.emit(t.Context(), linesPack(fmt.Sprintf("%06d %s\n", total, hex.EncodeToString(noise))))
+				if err != nil {
+					t.Fatal(err)
+				}
+				last = receipt.Wait
+				total++
+			}
+			if err := last(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		eventually(t, "all is done", func() bool { return r.output("out").BacklogRecords == 0 })
+		got := out.records()
+		if o := r.output("out"); o.Shed == 0 || len(got) < 20 || uint64(len(got))+o.Shed != uint64(total) {
+			t.Errorf("%d records delivered, %d given up, of %d", len(got), o.Shed, total)
+		}
+		for i := 1; i < len(got); i++ {
+			if got[i][:6] <= got[i-1][:6] {
+				t.Fatalf("%.6s comes after %.6s", got[i], got[i-1])
+			}
+		}
+		r.mustStop()
+	})
+}
+
 // BenchmarkFeed reads a queue with and without match, in one run, and says what match costs.
 func BenchmarkFeed(b *testing.B) {
 	var body []byte

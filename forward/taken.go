@@ -1,8 +1,9 @@
 package forward
 
 import (
-	"encoding/binary"
 	"slices"
+	"strconv"
+	"strings"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
@@ -55,17 +56,19 @@ func (f *feed) plan(h *hand) {
 
 // finish notes that all of h is done. state is what the output wants kept with that.
 func (f *feed) finish(h *hand, state []byte) {
+	defer func() {
+		select {
+		case f.moved <- struct{}{}:
+		default:
+		}
+	}()
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.untake(h)
 	if f.several {
 		state = f.planned()
 	}
 	f.reader.Done(state, checkpoint.Range{First: h.batch.First, Last: h.batch.Last})
-	f.mu.Unlock()
-	select {
-	case f.moved <- struct{}{}:
-	default:
-	}
 }
 
 // giveBack makes what is not done of h come again; in a batch with the same end, where that is wanted. It needs the turn.
@@ -150,8 +153,11 @@ func (f *feed) tooFar() bool {
 	return f.read.frames-from.frames > aheadFrames || f.read.bytes-from.bytes > aheadBytes
 }
 
-// cutsMagic begins the state of an output with several requests at once.
-const cutsMagic = 0xc5
+// cutsMagic begins the state of an output with several requests at once. Numbers in it have the base cutsBase.
+const (
+	cutsMagic = "cuts:"
+	cutsBase  = 36
+)
 
 // planned is where the batches end that are not finished, as the state of an output: the first sequence and then the
 // distances, as many as there is room for. f.mu is held.
@@ -161,10 +167,10 @@ func (f *feed) planned() []byte {
 		all = append(all, t.Last)
 	}
 	slices.Sort(all)
-	state := []byte{cutsMagic}
+	state := []byte(cutsMagic)
 	from := uint64(0)
 	for _, c := range slices.Compact(all) {
-		longer := binary.AppendUvarint(state, c-from)
+		longer := append(strconv.AppendUint(state, c-from, cutsBase), ' ')
 		if len(longer) > checkpoint.MaxState {
 			break
 		}
@@ -184,19 +190,15 @@ func (f *feed) resume() {
 	if planned := f.reader.Planned(); planned > 0 {
 		f.cuts = append(f.cuts, planned)
 	}
-	state := f.reader.State()
-	if len(state) == 0 || state[0] != cutsMagic {
-		return
-	}
+	distances, ours := strings.CutPrefix(string(f.reader.State()), cutsMagic)
 	at := uint64(0)
-	for state = state[1:]; len(state) > 0; {
-		distance, n := binary.Uvarint(state)
-		if n <= 0 {
+	for _, word := range strings.Fields(distances) {
+		distance, err := strconv.ParseUint(word, cutsBase, 64)
+		if !ours || err != nil {
 			break
 		}
 		at += distance
 		f.cuts = append(f.cuts, at)
-		state = state[n:]
 	}
 	slices.Sort(f.cuts)
 	f.cuts = slices.Compact(f.cuts)
