@@ -20,7 +20,7 @@ func (c *claims) adopt() {
 	}
 	slices.Sort(groups)
 	for _, g := range groups {
-		if c.doubt[g] {
+		if c.doubt[g] || !c.sure(g) {
 			continue
 		}
 		stand := c.standOf(g)
@@ -31,6 +31,34 @@ func (c *claims) adopt() {
 		}
 	}
 }
+
+// sure says whether it is certain which content each file of a group holds. It has to be before a new file is judged: one
+// that was cut and has grown again since looks as it did, and what is beside it is then no history.
+func (c *claims) sure(group string) bool {
+	t := c.t
+	if !c.unjudged(group) {
+		return true
+	}
+	for _, tr := range c.group[group] {
+		at := c.at[tr]
+		t.mu.Lock()
+		p := tr.pos
+		t.mu.Unlock()
+		if at == nil || at.gzip || p.head.n == 0 {
+			continue
+		}
+		if yes, _, err := at.holds(&p); err == nil && (!yes || at.size < p.offset) {
+			t.mu.Lock()
+			tr.state.changed, t.lookUp = true, true
+			t.mu.Unlock()
+			return false
+		}
+	}
+	return true
+}
+
+// of says whether the verdict is about the file as it is.
+func (w verdict) of(s *sight) bool { return w.id == s.id && w.size == s.size && w.mtime == s.mtime }
 
 // stand is where we are in a group: files before index are history, and so are those written last before time.
 type stand struct {
@@ -56,7 +84,7 @@ func (c *claims) standOf(group string) stand {
 // consider decides what becomes of a file that holds nothing known.
 func (c *claims) consider(group string, s *sight, i int, at stand) {
 	t := c.t
-	if was, ok := t.ignored[s.path]; ok && was.id == s.id && was.size == s.size && was.mtime == s.mtime {
+	if was, ok := t.ignored[s.path]; ok && was.of(s) {
 		c.v.skipped[s.path] = was.why
 		return
 	}
@@ -68,9 +96,9 @@ func (c *claims) consider(group string, s *sight, i int, at stand) {
 		return
 	case s.name == "" && c.v.skipped[s.path] != "": // excluded
 		return
-	case s.name == "" && !at.known:
+	case s.name == "" && !at.known && s.mtime <= c.since(s)-clockTick:
 		why = "history: a rotated file from before the first start"
-	case s.name == "" && (i < at.index || at.index < 0 && s.mtime < at.time):
+	case s.name == "" && (i < at.index || at.known && at.index < 0 && s.mtime < at.time):
 		why = "history: older than what was read last"
 	}
 	if why == "" && (s.name == "" || !s.live()) {
@@ -93,6 +121,21 @@ func (c *claims) consider(group string, s *sight, i int, at stand) {
 		return
 	}
 	t.begin(c, group, s)
+}
+
+// since is when files like s were looked for first.
+func (c *claims) since(s *sight) int64 {
+	for _, live := range livesOf(filepath.Base(s.path)) {
+		live = filepath.Join(filepath.Dir(s.path), live)
+		pattern := c.v.matching(live)
+		if at := c.v.files[live]; at != nil && at.name != "" {
+			pattern = at.pattern
+		}
+		if first := c.t.globs[hashOf(pattern)]; first > 0 && pattern != "" {
+			return first
+		}
+	}
+	return math.MaxInt64
 }
 
 // isCopy finds the content that a file is a copy of: one whose live file it was copied from to be cut next, or whose
@@ -143,7 +186,7 @@ func (t *tailer) begin(c *claims, group string, s *sight) {
 	if tr.base != tr.pos.name {
 		tr.pos.base = tr.base
 	}
-	fromEnd := t.opt.FromEnd && s.name != "" && !t.globs[hashOf(s.pattern)]
+	fromEnd := t.opt.FromEnd && s.name != "" && t.globs[hashOf(s.pattern)] == 0
 	src, err := t.peek(tr, s, fromEnd)
 	if err != nil {
 		c.v.skipped[s.path] = err.Error()
@@ -185,6 +228,7 @@ func (t *tailer) peek(tr *track, s *sight, fromEnd bool) (*source, error) {
 		return nil, fmt.Errorf("read %s: %w", s.path, err)
 	}
 	tr.head = bytes.Clone(head[:n])
+	tr.state.size = info.Size()
 	tr.pos.head = fingerprintOf(tr.head)
 	if !fromEnd {
 		return src, nil
@@ -240,6 +284,9 @@ func (c *claims) before(tr *track, group string) {
 	t := c.t
 	for _, other := range c.group[group] {
 		at := c.at[other]
+		if other.pos.gen >= tr.pos.gen || other == tr {
+			continue
+		}
 		t.mu.Lock()
 		if at == nil && other.src == nil && !other.busy {
 			t.mu.Unlock()

@@ -33,10 +33,14 @@ func (t *tailer) look() {
 	c.byID()
 	c.byInode()
 	c.byContent()
+	c.weak()
 	c.settle()
+	if !t.started {
+		c.line()
+	}
 	c.adopt()
 	if !t.started && !t.dry {
-		t.markPatterns()
+		t.markPatterns(now)
 	}
 	t.started = true
 	t.prune(c)
@@ -144,6 +148,55 @@ func (c *claims) keeps(tr *track, s *sight) bool {
 	t.mu.Unlock()
 	tr.trusted = true
 	return yes
+}
+
+// weak looks again at contents that were found in their live file by few bytes, or none: the file may have been cut and
+// written anew since, and begin in the same way. Then a copy of what it held has appeared beside it, and is not the
+// beginning of what it holds now.
+func (c *claims) weak() {
+	for group, all := range c.group {
+		if !c.unjudged(group) {
+			continue
+		}
+		for _, tr := range all {
+			if at := c.at[tr]; at != nil && !at.gzip && tr.weak() {
+				c.weakIn(group, tr, at)
+			}
+		}
+	}
+}
+
+func (c *claims) weakIn(group string, tr *track, at *sight) {
+	c.t.mu.Lock()
+	p, busy := tr.pos, tr.busy
+	c.t.mu.Unlock()
+	for _, s := range c.v.groups[group] {
+		if s.taken != nil || s.size == 0 || s.mtime < p.mtime || !slices.Contains(livesOf(filepath.Base(s.path)), filepath.Base(at.path)) {
+			continue
+		}
+		yes, upto, err := s.holds(&p)
+		if err != nil || !yes {
+			continue
+		}
+		if same, err := copyOf(at, s); err != nil || same && (s.gzip || s.size <= at.size) {
+			continue
+		}
+		if busy || !c.t.move(tr, s, &p, upto, true) {
+			c.doubt[group], c.t.trouble = true, true
+			return
+		}
+		at.taken = nil
+		c.claim(tr, s)
+		return
+	}
+}
+
+// unjudged says whether a group has files that no content is known of and that no look has decided about.
+func (c *claims) unjudged(group string) bool {
+	return slices.ContainsFunc(c.v.groups[group], func(s *sight) bool {
+		was, judged := c.t.ignored[s.path]
+		return s.taken == nil && s.size > 0 && !(judged && was.of(s))
+	})
 }
 
 // byInode looks for contents whose file is away under any name in the same directory.
@@ -270,9 +323,27 @@ func (c *claims) settle() {
 		case c.cut[tr]:
 			t.replaced(tr)
 		case !c.unknown(tr):
-			t.away(tr, c.now)
+			t.away(tr, c.now, c.lastKnown(tr))
 		}
 	}
+}
+
+// line puts contents of which nothing was read before this start in line again, behind the older ones of their group.
+func (c *claims) line() {
+	for group, all := range c.group {
+		for _, tr := range all {
+			if tr.pos.offset == 0 && !tr.done() {
+				c.before(tr, group)
+			}
+		}
+	}
+}
+
+// lastKnown says whether files of the group of tr are left, and nothing younger than tr is known of it.
+func (c *claims) lastKnown(tr *track) bool {
+	group := c.groupOf(tr)
+	all := c.group[group]
+	return len(c.v.groups[group]) > 0 && all[len(all)-1] == tr
 }
 
 // replaced is for a content that was cut off before a copy of it could be found.
@@ -294,7 +365,10 @@ func (t *tailer) replaced(tr *track) {
 }
 
 // away is for a content whose file is not there any more.
-func (t *tailer) away(tr *track, now time.Time) {
+//
+// It is forgotten after a while, except for the last that is known of a log of which rotated files are left: it says that
+// those were read.
+func (t *tailer) away(tr *track, now time.Time, needed bool) {
 	t.mu.Lock()
 	busy, p, st, open := tr.busy, tr.pos, tr.state, tr.src != nil
 	seen := st.size
@@ -312,7 +386,7 @@ func (t *tailer) away(tr *track, now time.Time) {
 	case tr.missing.IsZero():
 		tr.missing = now
 		t.lost(tr, seen-p.offset, "the file was removed, or moved out of its directory, before it was read")
-	case now.Sub(tr.missing) > goneAfter:
+	case now.Sub(tr.missing) > goneAfter && !needed:
 		t.drop(tr)
 	}
 }

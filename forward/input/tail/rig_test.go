@@ -32,6 +32,7 @@ type step struct {
 type ledger struct {
 	mu    sync.Mutex
 	steps []step
+	known int   // of the steps are what an earlier run left behind
 	fail  error // of each Emit
 	block chan struct{}
 }
@@ -138,6 +139,7 @@ func (g *rig) start(known map[string][]byte) {
 		for _, k := range slices.Sorted(maps.Keys(known)) {
 			g.log.steps = append(g.log.steps, step{key: k, value: known[k]})
 		}
+		g.log.known = len(known)
 	}
 	g.tailer = newTailer(g.opt, Env{
 		Name: "x", Source: "in/x/", Log: slog.New(slog.NewTextHandler(&g.out, nil)), Counters: g.count, Truncated: new(atomic.Uint64),

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// globsKey is under what the patterns are kept under which files were looked for: a file that only a new pattern matches
-// was there before, and start_at is for it.
+// globsKey is under what is kept when files were looked for first under each pattern. A file that only a new pattern
+// matches was there before, and start_at is for it; any other one that is not known has appeared since.
 const (
 	globsKey = "globs"
-	mostGlob = 100
+	mostGlob = 60
 )
 
 func hashOf(text string) uint64 { return fingerprintOf([]byte(text)).sum }
@@ -37,28 +37,30 @@ func (t *tailer) load() {
 	}
 }
 
-// loadGlobs reads the patterns: 8 bytes each and a checksum.
+// loadGlobs reads the patterns: for each the hash and the time, 8 bytes each, and a checksum behind all.
 func (t *tailer) loadGlobs(b []byte) {
-	if len(b)%8 != 4 || crc32.Checksum(b[:len(b)-4], castagnoli) != binary.BigEndian.Uint32(b[len(b)-4:]) {
+	if len(b)%16 != 4 || crc32.Checksum(b[:len(b)-4], castagnoli) != binary.BigEndian.Uint32(b[len(b)-4:]) {
 		t.env.Log.Warn("what is known of paths cannot be read; files never seen before are begun at start_at", "input", t.env.Name)
 		return
 	}
-	for b = b[:len(b)-4]; len(b) > 0; b = b[8:] {
-		t.globs[binary.BigEndian.Uint64(b)] = true
+	for b = b[:len(b)-4]; len(b) > 0; b = b[16:] {
+		t.globs[binary.BigEndian.Uint64(b)] = int64(binary.BigEndian.Uint64(b[8:]))
 	}
 }
 
 // markPatterns notes that the files of all patterns are known. It comes after their positions, so that a crash between
 // them never makes an old file a new one.
-func (t *tailer) markPatterns() {
+func (t *tailer) markPatterns(now time.Time) {
 	fresh := false
 	var b []byte
 	for i := range t.patterns {
 		h := hashOf(t.patterns[i].text)
-		fresh = fresh || !t.globs[h]
-		t.globs[h] = true
+		if t.globs[h] == 0 {
+			fresh, t.globs[h] = true, now.UnixNano()
+		}
 		if i < mostGlob {
 			b = binary.BigEndian.AppendUint64(b, h)
+			b = binary.BigEndian.AppendUint64(b, uint64(t.globs[h]))
 		}
 	}
 	if fresh {

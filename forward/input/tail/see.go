@@ -204,6 +204,11 @@ func (v *view) siblings() {
 	for _, tr := range v.t.tracks {
 		add(tr.base)
 	}
+	for dir := range v.lists {
+		if dir = v.realDir(dir); lives[dir] == nil {
+			lives[dir] = nil
+		}
+	}
 	for dir, names := range lives {
 		entries, _ := v.list(dir)
 		for _, e := range entries {
@@ -211,7 +216,9 @@ func (v *view) siblings() {
 			if v.files[path] != nil || !e.Type().IsRegular() && e.Type() != fs.ModeIrregular {
 				continue
 			}
-			if slices.ContainsFunc(livesOf(e.Name()), func(live string) bool { return names[live] }) {
+			if slices.ContainsFunc(livesOf(e.Name()), func(live string) bool {
+				return names[live] || v.matching(filepath.Join(dir, live)) != ""
+			}) {
 				if g := anyMatch(v.t.opt.Exclude, path); g != "" {
 					v.skipped[path] = "excluded by " + g
 				}
@@ -226,6 +233,14 @@ func (v *view) siblings() {
 			}
 		}
 	}
+}
+
+// matching is the first pattern that matches path, which need not exist; empty where none does.
+func (v *view) matching(path string) string {
+	if anyMatch(v.t.opt.Exclude, path) != "" {
+		return ""
+	}
+	return anyMatch(v.t.opt.Paths, path)
 }
 
 // search looks for the inode id among all files of a directory, whatever their names.

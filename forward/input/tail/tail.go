@@ -74,8 +74,9 @@ const (
 	historyAfter = time.Hour        // age at which a rotated file that was read is history
 	retryAfter   = time.Second      // first pause after a failure to read; then twice as long each time
 	retryMost    = 30 * time.Second
-	safetyPoll   = 10 * time.Second // a look at everything, in case that a notification was missed
-	turnSize     = 4 << 20          // bytes that are read of a file before another one has its turn
+	safetyPoll   = 10 * time.Second             // a look at everything, in case that a notification was missed
+	clockTick    = int64(20 * time.Millisecond) // by so much the time of a file may lag behind the clock
+	turnSize     = 4 << 20                      // bytes that are read of a file before another one has its turn
 	blockSize    = 256 << 10
 	mostKnown    = 50_000 // positions that are kept
 )
@@ -92,7 +93,7 @@ type tailer struct {
 	// The planner's own.
 	tracks  map[string]*track // by key
 	started bool              // at least one look was taken
-	globs   map[uint64]bool   // patterns under which files were looked for in an earlier look or run
+	globs   map[uint64]int64  // when files were looked for first under a pattern, in nanoseconds since 1970
 	ignored map[string]verdict
 	faults  faults
 	waiting map[*track]struct{}         // those that are not to be read before others
@@ -131,7 +132,7 @@ type verdict struct {
 
 func newTailer(opt Options, env Env) *tailer {
 	t := &tailer{
-		opt: opt, env: env, tracks: map[string]*track{}, globs: map[uint64]bool{}, ignored: map[string]verdict{},
+		opt: opt, env: env, tracks: map[string]*track{}, globs: map[uint64]int64{}, ignored: map[string]verdict{},
 		waiting: map[*track]struct{}{}, told: map[string]bool{}, open: map[*track]struct{}{}, wake: make(chan struct{}, 1),
 	}
 	t.more.L = &t.mu

@@ -70,6 +70,9 @@ func (tr *track) done() bool { return tr.pos.flags&flagDone != 0 }
 // renamed says whether the file has another name than the one that was written to.
 func (tr *track) renamed() bool { return tr.at == nil || tr.at.path != tr.base }
 
+// weak says whether so little is known of the content that another one may begin in the same way.
+func (tr *track) weak() bool { return tr.pos.head.n < headSize/4 }
+
 // where is a name for the log.
 func (tr *track) where() string {
 	if tr.at != nil {
@@ -80,25 +83,25 @@ func (tr *track) where() string {
 
 // checked opens the file at path and makes sure that it holds the content at p. On an error nothing is open.
 func checked(path string, id fileID, gz bool, p *position) (src *source, head, window []byte, err error) {
-	src, info, err := openSource(path, id, gz)
+	opened, info, err := openSource(path, id, gz)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	defer func() {
 		if err != nil {
-			src.close()
+			opened.close()
 		}
 	}()
 	if !gz && info.Size() < p.offset {
 		return nil, nil, nil, fmt.Errorf("%d bytes are left of %d: %w", info.Size(), p.offset, errChanged)
 	}
-	if head, err = src.section(p.head, 0); err != nil {
+	if head, err = opened.section(p.head, 0); err != nil {
 		return nil, nil, nil, err
 	}
-	if window, err = src.section(p.tail, p.offset-int64(p.tail.n)); err != nil {
+	if window, err = opened.section(p.tail, p.offset-int64(p.tail.n)); err != nil {
 		return nil, nil, nil, err
 	}
-	return src, head, window, nil
+	return opened, head, window, nil
 }
 
 // section reads the bytes that want stands for at offset.

@@ -19,13 +19,14 @@ type reader struct {
 	split  *splitter
 	pack   pack.Pack
 	block  []byte
+	most   int    // bytes that a turn reads
 	broken bool   // the compressed file of this turn breaks off
 	spare  []byte // a larger one, borrowed
 	value  []byte // an encoded position
 }
 
 func (t *tailer) newReader() *reader {
-	r := &reader{t: t, split: t.newSplitter(), block: make([]byte, blockSize)}
+	r := &reader{t: t, split: t.newSplitter(), block: make([]byte, blockSize), most: turnSize}
 	r.pack.Kept = true
 	r.pack.Shared = t.env.Attributes
 	return r
@@ -42,7 +43,7 @@ func (r *reader) turn(ctx context.Context, tr *track) error {
 		path, size = tr.at.path, tr.at.size
 	}
 	t.mu.Unlock()
-	now := t.env.Now()
+	now, was := t.env.Now(), p.mtime
 	r.broken = false
 	st.atEnd, st.fault, st.moved = false, nil, false
 	err := r.read(ctx, tr, &p, &st, path, id, now)
@@ -56,6 +57,7 @@ func (r *reader) turn(ctx context.Context, tr *track) error {
 		st.pause = 0
 	case errors.Is(err, errChanged):
 		st.changed = true
+		p.mtime = was // the time is that of another content
 	case gone(err):
 		st.moved = true
 		t.close(tr)
@@ -113,7 +115,7 @@ func (r *reader) read(ctx context.Context, tr *track, p *position, st *state, pa
 	if !tr.gzip() && st.size < p.offset {
 		return fmt.Errorf("%d bytes are left of %d: %w", st.size, p.offset, errChanged)
 	}
-	for left := turnSize; left > 0; {
+	for left := r.most; left > 0; {
 		used, rest, end, err := r.block1(ctx, tr, p, false)
 		if used > 0 {
 			st.grownAt, st.held, st.rest = now, 0, 0

@@ -1,0 +1,287 @@
+package tail
+
+import (
+	"compress/gzip"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// world is a directory in which a program logs and something rotates. It knows every line that was written.
+type world struct {
+	t      testing.TB
+	dir    string
+	rnd    *rand.Rand
+	style  string
+	n      int // lines written so far
+	day    int
+	late   *os.File // what the program had open before the last rotation, and writes to for a while
+	half   string   // a line that is begun in the live file
+	keep   int
+	copied bool
+}
+
+func (w *world) live() string {
+	if w.style == "dated" {
+		return filepath.Join(w.dir, fmt.Sprintf("app-2026-11-%02d.log", w.day))
+	}
+	return filepath.Join(w.dir, "app.log")
+}
+
+func (w *world) line() string {
+	w.n++
+	s := fmt.Sprintf("line %06d", w.n)
+	if w.rnd.IntN(4) == 0 {
+		s += strings.Repeat(" filler", w.rnd.IntN(60))
+	}
+	return s + "\n"
+}
+
+func (w *world) append(text string) {
+	f, err := os.OpenFile(w.live(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	must(w.t, err)
+	_, err = io.WriteString(f, text)
+	must(w.t, err)
+	must(w.t, f.Close())
+}
+
+// write writes a few lines, perhaps beginning or finishing half a one.
+func (w *world) write() {
+	var b strings.Builder
+	b.WriteString(w.half)
+	w.half = ""
+	for range w.rnd.IntN(6) {
+		b.WriteString(w.line())
+	}
+	if w.rnd.IntN(3) == 0 {
+		line := w.line()
+		cut := 1 + w.rnd.IntN(len(line)-1)
+		b.WriteString(line[:cut])
+		w.half = line[cut:]
+	}
+	w.append(b.String())
+}
+
+// rotate does what the style does at a rotation. The line that is begun is finished before, since what becomes of it
+// else depends on time.
+func (w *world) rotate() {
+	if w.half != "" {
+		w.append(w.half)
+		w.half = ""
+	}
+	if _, err := os.Stat(w.live()); err != nil {
+		return
+	}
+	switch w.style {
+	case "rename":
+		w.shift(false)
+		must(w.t, os.Rename(w.live(), w.live()+".1"))
+	case "copytruncate":
+		w.shift(false)
+		w.copy(w.live(), w.live()+".1")
+		must(w.t, os.Truncate(w.live(), 0))
+	case "gzip":
+		w.shift(true)
+		must(w.t, os.Rename(w.live(), w.live()+".1"))
+	case "copygzip":
+		w.shift(true)
+		w.copy(w.live(), w.live()+".1")
+		must(w.t, os.Truncate(w.live(), 0))
+	case "dateext":
+		w.day++
+		must(w.t, os.Rename(w.live(), fmt.Sprintf("%s-202611%02d", w.live(), w.day)))
+	case "dated":
+		w.day++
+	}
+}
+
+// shift makes room for app.log.1, and compresses what was there where gz says so.
+func (w *world) shift(gz bool) {
+	for i := w.keep; i >= 1; i-- {
+		for _, ext := range []string{"", ".gz"} {
+			from := fmt.Sprintf("%s.%d%s", w.live(), i, ext)
+			if _, err := os.Stat(from); err != nil {
+				continue
+			}
+			to := fmt.Sprintf("%s.%d%s", w.live(), i+1, ext)
+			if gz && ext == "" {
+				w.gzip(from, to+".gz")
+				must(w.t, os.Remove(from))
+			} else {
+				must(w.t, os.Rename(from, to))
+			}
+		}
+	}
+}
+
+func (w *world) copy(from, to string) {
+	b, err := os.ReadFile(from)
+	must(w.t, err)
+	must(w.t, os.WriteFile(to, b, 0o644))
+}
+
+func (w *world) gzip(from, to string) {
+	b, err := os.ReadFile(from)
+	must(w.t, err)
+	f, err := os.Create(to)
+	must(w.t, err)
+	z := gzip.NewWriter(f)
+	_, err = z.Write(b)
+	must(w.t, err)
+	must(w.t, z.Close())
+	must(w.t, f.Close())
+}
+
+var styles = []string{"rename", "copytruncate", "gzip", "copygzip", "dateext", "dated"}
+
+// TestNothingIsLostOrDoubled is the proof of the input's promise: whatever is done to the files, and whenever the process
+// is killed, what is durable and what comes after the next start are together every line once and in order.
+func TestNothingIsLostOrDoubled(t *testing.T) {
+	seeds := 40
+	if testing.Short() {
+		seeds = 6
+	}
+	if n, err := strconv.Atoi(os.Getenv("TAIL_SEEDS")); err == nil {
+		seeds = n
+	}
+	for _, style := range styles {
+		for _, globs := range []string{"live", "all"} {
+			t.Run(style+" "+globs, func(t *testing.T) {
+				t.Parallel()
+				for seed := range seeds {
+					if only := os.Getenv("TAIL_SEED"); only != "" && only != fmt.Sprint(seed) {
+						continue
+					}
+					modelRun(t, style, globs, uint64(seed))
+					if t.Failed() {
+						t.Fatalf("seed %d", seed)
+					}
+				}
+			})
+		}
+	}
+}
+
+// modelRun does random things, and kills and restarts at every point that is left behind at the end.
+func modelRun(t *testing.T, style, globs string, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	w := &world{t: t, dir: t.TempDir(), rnd: rnd, style: style, day: 1, keep: 20}
+	g := newRig(t, w.dir, func(o *Options) {
+		if globs == "all" {
+			o.Paths = []string{filepath.Join(w.dir, "app*log*")}
+		} else {
+			o.Paths = []string{filepath.Join(w.dir, "app*.log")}
+		}
+		o.PartialAfter = 24 * time.Hour
+	})
+	small := rnd.IntN(2) == 0
+	narrow := func() {
+		if small {
+			g.r.block, g.r.most = make([]byte, tailSize+50+rnd.IntN(500)), 1+rnd.IntN(400)
+		}
+	}
+	narrow()
+	g.look()
+	var durable []string
+	for range 12 + rnd.IntN(12) {
+		switch rnd.IntN(8) {
+		case 0, 1, 2:
+			w.write()
+		case 3:
+			w.rotate()
+			if rnd.IntN(3) > 0 {
+				w.write()
+			}
+		case 4:
+			g.look()
+		case 5:
+			g.look()
+			g.turns(1 + rnd.IntN(3))
+		case 6:
+			g.settle()
+		case 7: // down for a while
+			n := g.log.known + rnd.IntN(len(g.log.steps)+1-g.log.known)
+			if len(g.log.after(n)) == 0 {
+				continue // that it ever ran is not known: another story
+			}
+			durable = append(durable, g.log.lines(n)...)
+			g.restart(n)
+			narrow()
+		}
+	}
+	if w.half != "" {
+		w.append(w.half)
+	}
+	// The files are now as they are; every point of the last run is a place to be killed at.
+	g.settle()
+	if os.Getenv("TAIL_TRACE") != "" {
+		for i, s := range g.log.steps {
+			p, _ := decodePosition(s.value)
+			t.Logf("step %d %s %+v %q", i, s.key, p, s.lines)
+		}
+	}
+	base, steps, all := durable, g.log.steps, g.log
+	for n := all.known; n <= len(steps); n++ {
+		known := all.after(n)
+		if len(known) == 0 {
+			continue
+		}
+		before := append(slices.Clone(base), all.lines(n)...)
+		g.kill()
+		g.out.Reset()
+		g.start(known)
+		narrow()
+		g.settle()
+		g.now = g.now.Add(time.Hour)
+		g.settle()
+		got := append(before, g.log.lines(len(g.log.steps))...)
+		if why := missing(got, w.n); why != "" {
+			t.Errorf("%s %s seed %d: killed when %d of %d were durable: %s\n%s\n%s", style, globs, seed, n, len(steps), why, listDir(w.dir), g.out.String())
+			return
+		}
+		if g.count.LostBytes.Load() > 0 {
+			t.Errorf("%s seed %d: bytes count as lost", style, seed)
+		}
+	}
+}
+
+// missing says what is wrong with lines that should be 1 to n, each once and in order.
+func missing(got []string, n int) string {
+	var numbers []int
+	for _, l := range got {
+		var k int
+		if _, err := fmt.Sscanf(l, "line %d", &k); err != nil {
+			return fmt.Sprintf("a record is %q", l)
+		}
+		numbers = append(numbers, k)
+	}
+	for i, k := range numbers {
+		if k != i+1 {
+			return fmt.Sprintf("record %d is line %d: %v", i+1, k, numbers[max(0, i-5):min(len(numbers), i+6)])
+		}
+	}
+	if len(numbers) != n {
+		return fmt.Sprintf("%d records of %d", len(numbers), n)
+	}
+	return ""
+}
+
+func listDir(dir string) string {
+	var b strings.Builder
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			continue
+		}
+		fmt.Fprintf(&b, "%s %d bytes, inode %d\n", e.Name(), info.Size(), idOf(info).ino)
+	}
+	return b.String()
+}
