@@ -230,6 +230,7 @@ func TestHTTPKeys(t *testing.T) {
 // http2Server speaks HTTP/2 alone, with TLS or without.
 func http2Server(t *testing.T, secure bool, serve http.HandlerFunc) *httptest.Server {
 	s := httptest.NewUnstartedServer(serve)
+	s.Config.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10}
 	s.Config.Protocols = new(http.Protocols)
 	s.Config.Protocols.SetHTTP2(secure)
 	s.Config.Protocols.SetUnencryptedHTTP2(!secure)
@@ -252,8 +253,8 @@ func TestHTTP2Early(t *testing.T) {
 				w.WriteHeader(status)
 			})
 			o := newTestHTTP(t, s.URL, func(c *httpConfig) { c.MaxBatch = mostBytes; c.HTTP2 = true })
-			for range 5 {
-				run := linesRun(strings.Repeat("x", 8<<20))
+			for _, size := range []int{8 << 20, 300 << 10, 8 << 20, 300 << 10} { // the smaller one is read in one piece, and waits to be sent
+				run := linesRun(strings.Repeat("x", size))
 				b := batchOf("id", run)
 				err := o.Send(t.Context(), b)
 				clear(run.Body) // the race detector tells if anybody still reads it
@@ -320,7 +321,7 @@ func TestHTTPSecure(t *testing.T) {
 			t.Errorf("%d reconnects", n)
 		}
 		stranger := newTestHTTP(t, s.URL, nil)
-		if err := stranger.Send(t.Context(), batchOf("id", linesRun("one"))); err == nil || !strings.Contains(err.Error(), "certificate") {
+		if err := stranger.Send(t.Context(), batchOf("id", linesRun("one"))); err == nil || !strings.Contains(err.Error(), "; name the authority's file with tls.ca") {
 			t.Errorf("without tls.ca: %v", err)
 		}
 		missing := newTestHTTP(t, s.URL, func(c *httpConfig) { c.TLS.CA = "/nowhere" })

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"logmule/forward/transport"
 )
 
 const (
@@ -61,7 +63,7 @@ func (h *httpOutput) post(ctx context.Context, key string, size int) (refused st
 		if ctx.Err() == nil && within.Err() != nil {
 			err = fmt.Errorf("no answer within %s: %w", h.timeout, err)
 		}
-		return "", fmt.Errorf("POST %s: %w", h.where, err)
+		return "", fmt.Errorf("POST %s: %w", h.where, transport.Explain(err))
 	}
 	defer resp.Body.Close()
 	return h.judge(within, resp, body)
