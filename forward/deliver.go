@@ -44,7 +44,7 @@ func (l *lane) deliver(stop, hard context.Context) {
 		}
 		if stop.Err() != nil {
 			if hard.Err() != nil {
-				l.log.Warn("request in flight given up at the end of shutdown_timeout; its records are sent again after the next start")
+				l.log.Warn("request in flight given up at the end of shutdown_timeout; its records stay in the queue and are sent again")
 			}
 			return
 		}

@@ -70,7 +70,7 @@ func (c *ConfigStatus) write(b *strings.Builder) {
 }
 
 func (q *QueueStatus) write(b *strings.Builder) {
-	fmt.Fprintf(b, "\nqueue %s: %d segments, %v of %v, records %d to %d\n", q.Dir, q.Segments, size(q.Bytes), size(q.MaxBytes), q.First, q.Mark)
+	fmt.Fprintf(b, "\nqueue %s: %s, %v of %v, records %d to %d\n", q.Dir, number(q.Segments, "segment"), size(q.Bytes), size(q.MaxBytes), q.First, q.Mark)
 	if q.Full != nil {
 		fmt.Fprintf(b, "  full since %s (when_full = %q): %s\n", q.Full.Since.UTC().Format(time.DateTime), q.Full.WhenFull, q.Full.Reason)
 	}
