@@ -28,9 +28,12 @@ func (l *lane) rest(stop context.Context, d time.Duration) bool {
 		if l.swamped() {
 			l.shedOthers(stop)
 		}
-		if l.sheddings.Load() != l.seen {
-			l.giveUp(stop, false)
-			return false
+		if n := l.sheddings.Load(); n != l.seen {
+			l.seen = n
+			if b := &l.hand.batch; len(l.reader.Within(b.First, b.Last)) > 0 {
+				l.giveUp(stop, false)
+				return false
+			}
 		}
 	}
 }
@@ -57,7 +60,7 @@ func (l *lane) shedOthers(stop context.Context) {
 
 // shedNow drops the oldest records until no more than max_backlog waits, and a little less, so that it is not done for
 // every single one. It needs the turn. Batches that are being sent meanwhile are not taken back; one that is to be sent
-// again is given up.
+// again is given up where it is dropped.
 func (l *lane) shedNow() {
 	if most := int64(l.keys.MaxBacklog); l.reader.Shed(most-most/16) > 0 {
 		l.feed.rewind()
