@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 
 	"forward/admin": {},
 	"forward": {"queue", "queue/segment", "queue/vfs", "checkpoint", "recovery",
-		"forward/pack", "forward/config", "forward/input", "forward/output", "forward/match", "forward/transport", "forward/admin"},
+		"forward/pack", "forward/config", "forward/input", "forward/input/tail", "forward/output", "forward/match", "forward/transport", "forward/admin"},
 	"cmd/logmule": {"forward", "recovery", "queue", "queue/segment", "queue/vfs", "forward/config", "forward/pack"},
 }
 

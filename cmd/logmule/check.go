@@ -13,17 +13,23 @@ import (
 
 func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "check [-c FILE]",
+		Use:   "check [-c FILE] [--files]",
 		Short: "Validate a configuration",
 		Long: `Validate a configuration without running it: every error as FILE:LINE: what is wrong; what
 to do. Nothing is opened, made or connected to. Without -c the quick start of "logmule
 run" is checked.
 
+With --files it also says for each input that follows files which of them it would read,
+from where and in which order, and which not and why. Files and data_dir are only read,
+also while the daemon runs; what it says is then about a second old.
+
 Exit status: 0 valid, 1 not valid, 2 usage.`,
-		Example: "  logmule check -c /etc/logmule.toml",
-		Args:    cobra.NoArgs,
+		Example: `  logmule check -c /etc/logmule.toml
+  logmule check -c /etc/logmule.toml --files`,
+		Args: cobra.NoArgs,
 	}
 	file := configFlag(cmd)
+	files := cmd.Flags().Bool("files", false, "say which files would be read, and from where")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(cmd, *file)
 		if err != nil {
@@ -34,7 +40,15 @@ Exit status: 0 valid, 1 not valid, 2 usage.`,
 			name = "quick start"
 		}
 		printWarnings(cmd.ErrOrStderr(), cfg)
-		return write(cmd.OutOrStdout(), fmt.Sprintf("%s: ok: %s; %s\n", name, summary("input", cfg.Inputs), summary("output", cfg.Outputs)))
+		page := fmt.Sprintf("%s: ok: %s; %s\n", name, summary("input", cfg.Inputs), summary("output", cfg.Outputs))
+		if *files {
+			planned, err := planFiles(cfg)
+			if err != nil {
+				return err
+			}
+			page += planned
+		}
+		return write(cmd.OutOrStdout(), page)
 	}
 	return cmd
 }

@@ -26,7 +26,7 @@ type file struct {
 
 type fileKeys struct {
 	Paths        []string        `toml:"paths" doc:"globs of the files to follow, absolute: *, ?, [a-z], {a,b}, and ** for any number of directories; required"`
-	Exclude      []string        `toml:"exclude" doc:"globs of files that are not read though paths matches them"`
+	Exclude      []string        `toml:"exclude" doc:"globs of files that are not read though paths matches them: file names such as \"*.gz\", or paths"`
 	StartAt      string          `toml:"start_at" doc:"where a file is begun that is there when its glob is used for the first time: \"end\" or \"beginning\"; any that appears later is read from its beginning"`
 	PartialAfter config.Duration `toml:"partial_after" doc:"silence after which bytes behind the last line feed are a record"`
 	MaxRecord    config.Bytes    `toml:"max_record" doc:"longest record in bytes; of a longer one the head is kept, marked with the field truncated"`
@@ -78,11 +78,14 @@ func (k *fileKeys) check() error {
 	if len(k.Paths) == 0 {
 		return errors.New(`paths is missing; write the files to follow, such as paths = ["/var/log/nginx/*.log"]`)
 	}
-	for name, globs := range map[string][]string{"paths": k.Paths, "exclude": k.Exclude} {
-		for _, g := range globs {
-			if err := tail.CheckPattern(g); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
+	for _, g := range k.Paths {
+		if err := tail.CheckPattern(g); err != nil {
+			return fmt.Errorf("paths: %w", err)
+		}
+	}
+	for _, g := range k.Exclude {
+		if err := tail.CheckExclude(g); err != nil {
+			return fmt.Errorf("exclude: %w", err)
 		}
 	}
 	if err := checkWord("start_at", k.StartAt, []string{"beginning", "end"}); err != nil {
@@ -204,3 +207,11 @@ func (m *memoryPositions) Forget(keys ...string) {
 		delete(m.at, key)
 	}
 }
+
+// FilePlanner is an input that can say which files it would read, and from where.
+type FilePlanner interface {
+	Plan(positions map[string][]byte) []tail.Planned
+}
+
+// Plan is that of FilePlanner.
+func (f *file) Plan(positions map[string][]byte) []tail.Planned { return tail.Plan(f.opt, positions) }

@@ -23,7 +23,23 @@ type pattern struct {
 	maxDepth int
 }
 
-// CheckPattern says what is wrong with a glob of paths or exclude.
+// CheckExclude says what is wrong with a glob of exclude.
+func CheckExclude(text string) error {
+	if text == "" {
+		return errors.New(`is empty; write a file name such as "*.gz", or a path`)
+	}
+	return CheckPattern(wholePath(text))
+}
+
+// wholePath makes the glob of a file name, or of the end of a path, that of a whole path.
+func wholePath(text string) string {
+	if filepath.IsAbs(text) {
+		return text
+	}
+	return "/**/" + text
+}
+
+// CheckPattern says what is wrong with a glob of paths.
 func CheckPattern(text string) error {
 	switch {
 	case text == "":

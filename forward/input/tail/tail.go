@@ -137,6 +137,10 @@ func newTailer(opt Options, env Env) *tailer {
 	}
 	t.more.L = &t.mu
 	t.faults = faults{log: env.Log, count: &env.Counters.ReadErrors, since: map[string]*fault{}}
+	t.opt.Exclude = nil
+	for _, text := range opt.Exclude {
+		t.opt.Exclude = append(t.opt.Exclude, wholePath(text))
+	}
 	for _, text := range opt.Paths {
 		t.patterns = append(t.patterns, newPattern(text))
 	}
