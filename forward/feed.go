@@ -16,8 +16,10 @@ const (
 	feedFrames = 1024
 	// feedKept is how many bytes of frames a feed keeps for reuse between batches.
 	feedKept = 4 << 20
-	// feedScan bounds the bytes that are read for one batch while what was found for it waits.
+	// feedScan bounds the bytes that are read for one batch: what was found for it waits meanwhile.
 	feedScan = 16 << 20
+	// feedSkips bounds the records that are skipped before that is noted.
+	feedSkips = 1 << 16
 )
 
 // feed cuts what a reader gives into batches, without what is filtered out. Together with ingest it is all that knows
@@ -60,12 +62,13 @@ type hand struct {
 }
 
 // fill makes h the next batch from what can be read without waiting: records with consecutive sequences, at most limit
-// bytes of them besides what is filtered out. Without any it leaves h empty. What h pointed to is gone then.
+// bytes of them besides what is filtered out. Without any it leaves h empty, and also where there was so much to skip that
+// wait has to go on with it, which ends when it has to. What h pointed to is gone then.
 func (f *feed) fill(h *hand, limit int) error {
 	f.release(h)
+	f.scanned = 0
 	err := f.gather(h, limit)
 	f.settleSkipped()
-	f.scanned = 0
 	f.take(h)
 	return err
 }
@@ -75,7 +78,7 @@ func (f *feed) gather(h *hand, limit int) error {
 	cut := uint64(0) // where the batch has to end, 0: nowhere
 	for {
 		if f.at == len(f.parts) {
-			if b.Len() > 0 && (len(h.slots) == feedFrames || b.Bytes() >= limit || h.held >= 2*limit || f.scanned >= feedScan && cut == 0) {
+			if b.Len() > 0 && (len(h.slots) == feedFrames || b.Bytes() >= limit || h.held >= 2*limit) || f.scanned >= feedScan && cut == 0 {
 				return nil
 			}
 			ok, err := f.next()
@@ -129,9 +132,11 @@ func (f *feed) add(h *hand, p *part) {
 	}
 }
 
-// wait returns when fill will find something, or with the error of the reader, or of ctx when that ends.
+// wait returns when fill will find something or has to wait for others, with the error of the reader, or with that of ctx
+// when it ends.
 func (f *feed) wait(ctx context.Context) error {
-	for f.at == len(f.parts) && ctx.Err() == nil {
+	defer f.settleSkipped()
+	for f.at == len(f.parts) && ctx.Err() == nil && !f.tooFar() {
 		ok, err := f.next()
 		if err == nil && !ok {
 			f.settleSkipped()
@@ -144,7 +149,6 @@ func (f *feed) wait(ctx context.Context) error {
 			}
 		}
 		if err != nil {
-			f.settleSkipped()
 			return err
 		}
 		for f.at < len(f.parts) && f.parts[f.at].passes == 0 {
@@ -185,9 +189,8 @@ func (f *feed) skip(p *part) {
 	} else {
 		f.skipped = append(f.skipped, checkpoint.Range{First: p.first, Last: p.last()})
 	}
-	if f.scanned >= feedScan || len(f.skipped) >= feedFrames {
+	if f.skips >= feedSkips || len(f.skipped) >= feedFrames {
 		f.settleSkipped()
-		f.scanned = 0
 	}
 }
 

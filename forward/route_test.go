@@ -2,6 +2,7 @@ package forward
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -284,5 +285,58 @@ func TestFilteredFramesHoldNoMemory(t *testing.T) {
 	}
 	if n := f.feed.route.passed.Load(); n != 1000 {
 		t.Errorf("%d records are counted, want the 1000 before the batch", n)
+	}
+}
+
+// TestSkippingEnds: however much is filtered out, who skips it stops when it has to, and has noted what it skipped.
+func TestSkippingEnds(t *testing.T) {
+	packs := make([]string, 100)
+	for i := range packs {
+		packs[i] = strings.Repeat(strings.Repeat("y", 999)+"\n", 200)
+	}
+	f, q := feedOf(t, packs...)
+	f.feed.route.match = routeTo(t, `payload contains "x"`).match
+	var b output.Batch
+	if err := f.fill(&b); err != nil || b.Len() > 0 {
+		t.Fatalf("%d records, %v", b.Len(), err)
+	}
+	left, _ := f.reader.Backlog()
+	if left == 0 || left > 20000-feedScan/1000 {
+		t.Errorf("%d records of 20000 are left", left)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.wait(over); err == nil {
+		t.Error("a wait whose context has ended returns nothing")
+	}
+	if n, _ := f.reader.Backlog(); n != left {
+		t.Errorf("%d records are left, %d before", n, left)
+	}
+	one := hand{}
+	one.batch.First, one.batch.Last = 1, 1
+	one.batch.AddHole(1)
+	f.take(&one) // a batch that is not finished while the feed is read beyond it
+	f.feed.read.frames += aheadFrames + 1
+	if err := f.wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n, _ := f.reader.Backlog(); n != left {
+		t.Errorf("%d records are left, %d before", n, left)
+	}
+	f.untake(&one)
+	waited := ended(func() {
+		if err := f.wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := (&ingest{queue: q}).emit(t.Context(), linesPack("x\n")); err != nil {
+		t.Fatal(err)
+	}
+	<-waited
+	if err := f.fill(&b); err != nil || text(&b) != "x\n" || b.First != 20001 {
+		t.Errorf("%q, %v", text(&b), err)
+	}
+	if n, _ := f.reader.Backlog(); n != 1 {
+		t.Errorf("%d records are left", n)
 	}
 }
