@@ -185,6 +185,28 @@ func TestHTTPUnpackedMemory(t *testing.T) {
 	st.wait(t, 1<<20)
 }
 
+// TestHTTPUnpackedAlone has a budget for one at a time: who has waited for memory never waits for more of it.
+func TestHTTPUnpackedAlone(t *testing.T) {
+	st := newStore()
+	memory := NewBudget(0)
+	r := begin(t, "http", anyPort, st.emit, func(h *httpInput) { h.env.Memory = memory })
+	content := bytes.Repeat([]byte(strings.Repeat("x", 99)+"\n"), 20_000)
+	for i, coding := range codings {
+		for _, sized := range []bool{true, false} {
+			var body io.Reader = bytes.NewReader(packed(t, coding, content))
+			if !sized {
+				body = unsized{body}
+			}
+			q := post(t, "POST", r.address, body)
+			q.Header.Set("Content-Encoding", coding)
+			if status, text, _ := do(t, client(t), q); status != 200 {
+				t.Errorf("%s, sized %v: %d %s", coding, sized, status, text)
+			}
+		}
+		st.wait(t, 2*(i+1)*20_000)
+	}
+}
+
 // FuzzHTTPBody: whatever comes in whatever coding is stored whole or refused, and all memory is given back.
 func FuzzHTTPBody(f *testing.F) {
 	for i, coding := range codings {
