@@ -4,8 +4,8 @@
 // goroutine to another but through the disk. What a plugin does not have to know is done here: retries and back-off, the
 // positions of outputs, dead letters, panics, counting, status.
 //
-// Goroutines: one for each input and each output, one for the admin pages, one for reloads, and one that waits beside an
-// idle output with a connection. Run owns them all.
+// Goroutines: one for each input, one for each request that an output may have under way, one for the admin pages, one for
+// reloads, and one that waits beside an idle output with a connection. Run owns them all.
 package forward
 
 import (

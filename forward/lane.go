@@ -38,7 +38,7 @@ func (l *lane) run(stop, hard context.Context) {
 		}
 		l.close()
 		l.giveUp(stop, true)
-		pause(stop, l.failed(err))
+		l.rest(stop, l.failed(err))
 	}
 	l.close()
 	l.enter(stateStopped)
@@ -72,9 +72,7 @@ func (l *lane) deliverAll(stop, hard context.Context) {
 			return
 		case err == nil && l.hand.batch.Len() == 0:
 		case err != nil && !errors.Is(err, errLost):
-			if !pause(stop, l.failed(fmt.Errorf("read queue: %w", err))) {
-				return
-			}
+			l.rest(stop, l.failed(fmt.Errorf("read queue: %w", err)))
 		default:
 			l.deliver(stop, hard)
 		}

@@ -12,7 +12,8 @@ const (
 	mostBurst = 1 << 30
 )
 
-// rest waits, and looks at max_backlog meanwhile. false: stop has ended, or the batch has been given up.
+// rest waits, and looks at max_backlog meanwhile. false: stop has ended, or the batch, where there is one, has been given
+// up.
 func (l *lane) rest(stop context.Context, d time.Duration) bool {
 	for until := time.Now().Add(d); ; {
 		left := time.Until(until)
@@ -30,7 +31,7 @@ func (l *lane) rest(stop context.Context, d time.Duration) bool {
 		}
 		if n := l.sheddings.Load(); n != l.seen {
 			l.seen = n
-			if b := &l.hand.batch; len(l.reader.Within(b.First, b.Last)) > 0 {
+			if b := &l.hand.batch; b.Len() == 0 || len(l.reader.Within(b.First, b.Last)) > 0 {
 				l.giveUp(stop, false)
 				return false
 			}

@@ -1,112 +1,71 @@
 package integration
 
 import (
-	"bytes"
 	"fmt"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"logmule/integration/judge"
+	"logmule/integration/rig"
 )
 
-// Two outputs share a mixture by the payload and two more by the input: each gets exactly its own, in order.
-func TestRoutingOfAMixture(t *testing.T) {
-	records := 50_000
-	if full {
-		records = 1_000_000
-	}
-	plain, counted := freeAddress(t), freeAddress(t)
-	names := []string{"even", "odd", "plain", "counted"}
-	addresses := map[string]string{}
-	for _, name := range names {
-		addresses[name] = freeAddress(t)
-	}
+// TestRoutingSurvivesKills: two outputs whose match divides the records between them, each with several requests under
+// way, deliver every record exactly once to a destination that drops batches whose id it has seen, over kills in the
+// middle of requests.
+func TestRoutingSurvivesKills(t *testing.T) {
+	in, sinkAddress := freeAddress(t), freeAddress(t)
 	l := newLab(t, fmt.Sprintf(`
-[input.plain]
-type = "tcp"
-listen = %q
-[input.counted]
-type = "tcp"
-listen = %q
-framing = "length-prefixed"
-[output.even]
+[input.in]
 type = "http"
-url = "http://%s/"
-match = 'payload contains "kind=even"'
-[output.odd]
+listen = %[1]q
+[output.some]
 type = "http"
-url = "http://%s/"
-match = 'not (payload contains "kind=even")'
-[output.plain]
+url = "http://%[2]s/logs"
+timeout = "500ms"
+match = 'payload contains "7"'
+in_flight = 3
+max_batch = "2KiB"
+[output.others]
 type = "http"
-url = "http://%s/"
-match = 'type == "plain" and severity == 7'
-[output.counted]
-type = "http"
-url = "http://%s/"
-from = ["counted"]
-`, plain, counted, addresses["even"], addresses["odd"], addresses["plain"], addresses["counted"]))
-	var arrived, wrong [4]atomic.Int64
-	var last [4]map[string]int
-	for i, name := range names {
-		last[i] = map[string]int{}
-		httpSink(t, addresses[name], func(record []byte) {
-			var input, kind string
-			var n int
-			if _, err := fmt.Sscanf(string(record), "input=%s n=%d kind=%s", &input, &n, &kind); err != nil || input != name && kind != name || n != last[i][input+kind]+2 {
-				if wrong[i].Add(1) < 5 {
-					t.Errorf("%s got %.80q after %d", name, record, last[i][input+kind])
-				}
-			}
-			last[i][input+kind] = n
-			arrived[i].Add(1)
-		})
+url = "http://%[2]s/logs"
+timeout = "500ms"
+match = 'not (payload contains "7") and type == "in"'
+from = ["in"]
+in_flight = 4
+max_batch = "2KiB"
+`, in, sinkAddress))
+	destination := l.judge.Destination("both")
+	sink := httpSink(t, sinkAddress, destination.Arrived)
+	sink.Once()
+	sink.Answer(moody(l.judge.Rand("answers")))
+	kills := l.judge.Rand("kills")
+	var stops []func() map[int]int
+	for i := range 3 {
+		s := &rig.HTTPSource{URL: "http://" + in + "/", Source: l.judge.Source(fmt.Sprintf("client-%d", i)), Batch: 7, Every: time.Millisecond}
+		stops = append(stops, background(t, s.Run))
 	}
-	// Kinds alternate, so that every run of every frame is a mixture, and numbers of a kind step by two.
+	for range 12 {
+		l.start()
+		owed := l.judge.Owed()
+		l.wait("ingest goes on", func() bool { return l.judge.Owed() > owed })
+		<-time.After(time.Duration(kills.IntN(250)) * time.Millisecond) // the random moment
+		l.proc.Kill()
+	}
 	l.start()
-	began := time.Now()
-	for _, input := range []string{"plain", "counted"} {
-		var stream bytes.Buffer
-		for n := 1; n <= records/2; n++ {
-			kind := "odd"
-			if n%2 == 0 {
-				kind = "even"
-			}
-			line := fmt.Sprintf("input=%s n=%d kind=%s %s", input, n, kind, strings.Repeat("y", n%50))
-			if input == "counted" {
-				stream.Write([]byte{0, 0, byte(len(line) >> 8), byte(len(line))})
-				stream.WriteString(line)
-			} else {
-				stream.WriteString(line + "\n")
-			}
-		}
-		address := plain
-		if input == "counted" {
-			address = counted
-		}
-		for i := range last { // numbers of the odd kind begin at 1
-			last[i][input+"odd"] = -1
-		}
-		must(t, sendOnce("tcp", address, stream.Bytes()))
+	for _, stop := range stops {
+		stop()
 	}
-	for i, name := range names {
-		l.wait(name+" has all its records", func() bool { return arrived[i].Load() >= int64(records/2) })
+	sink.Answer(func() rig.Answer { return rig.Accept })
+	l.drained(destination)
+	t.Logf("%d repeated batches recognised", sink.Repeats())
+	v := l.judge.Verdict()
+	for i := range v.Findings {
+		v.Findings[i].Disordered = judge.Tally{} // the order is not kept with several requests
 	}
-	l.wait("every output is done with every record", func() bool {
-		for _, name := range names {
-			if l.metric("logmule_output_backlog_records", fmt.Sprintf("output=%q", name)) > 0 {
-				return false
-			}
-		}
-		return true
-	})
-	for i, name := range names {
-		if n := arrived[i].Load(); n != int64(records/2) {
-			t.Errorf("%s got %d records, want %d", name, n, records/2)
-		}
-		if n := l.metric("logmule_output_filtered_records_total", fmt.Sprintf("output=%q", name)); n != records/2 {
-			t.Errorf("%s left out %d records, want %d", name, n, records/2)
-		}
+	if err := v.Err(0); err != nil {
+		t.Error(err)
 	}
-	t.Logf("%d records to four outputs in %v", records, time.Since(began).Round(time.Millisecond))
+	for _, f := range v.Findings {
+		t.Logf("%d sent, %d acknowledged, %d arrived", f.Sent, f.Owed, f.Arrived)
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type Config struct {
 	Inputs   []Section // in the order of the file
 	Outputs  []Section // in the order of the file
 	Warnings []*Error  // what is allowed and probably not meant
+	named    []string  // inputs, whatever is wrong with them
 
 	doc *document
 }
@@ -117,6 +119,9 @@ func Parse(name string, text []byte) (*Config, error) {
 	d.table(table, nil, reflect.ValueOf(c).Elem(), "input", "output")
 	c.Inputs = d.sections(table, "input", InputKinds)
 	c.Outputs = d.sections(table, "output", OutputKinds)
+	if inputs, ok := table["input"].(map[string]any); ok {
+		c.named = sortedKeys(inputs)
+	}
 	d.check(table, c)
 	if none(table["input"]) {
 		c.warn(name, "no input is configured, so nothing comes in", "add a section [input.NAME]")
@@ -133,11 +138,13 @@ func none(value any) bool {
 	return value == nil || ok && len(named) == 0
 }
 
-// InputNames are the names of the inputs, in the order of the file.
+// InputNames are the names of the inputs, those included that have something wrong with them.
 func (c *Config) InputNames() []string {
-	names := make([]string, len(c.Inputs))
-	for i, s := range c.Inputs {
-		names[i] = s.Name
+	names := slices.Clone(c.named)
+	for _, s := range c.Inputs {
+		if !slices.Contains(names, s.Name) {
+			names = append(names, s.Name)
+		}
 	}
 	return names
 }
