@@ -32,7 +32,6 @@ timeout = "500ms"
 match = 'not (payload contains "7") and type == "in"'
 from = ["in"]
 in_flight = 4
-max_batch = "2KiB"
 `, in, sinkAddress))
 	destination := l.judge.Destination("both")
 	sink := httpSink(t, sinkAddress, destination.Arrived)
