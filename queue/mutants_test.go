@@ -60,8 +60,8 @@ func TestReserveIsSpent(t *testing.T) {
 
 // TestReaderOpensAgain: a segment that was healed and replaced while a reader had it open costs no record.
 func TestReaderOpensAgain(t *testing.T) {
-	b := newBench(t, func(o *Options) { o.SegmentSize, o.Codec = 1<<20, segment.None })
-	b.fill(100, 8000)
+	b := newBench(t, func(o *Options) { o.SegmentSize, o.Codec = 8<<20, segment.None })
+	b.fill(800, 8000)
 	b.reopen()
 	r := b.q.Reader("out", Oldest)
 	b.take(r, 1)
@@ -74,14 +74,14 @@ func TestReaderOpensAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteAt(make([]byte, 30000), 700000); err != nil {
+	if _, err := f.WriteAt(make([]byte, 30000), 6000000); err != nil {
 		t.Fatal(err)
 	}
 	f.Close()
 	if err := vfs.WriteFile(b.fsys, path, healthy); err != nil {
 		t.Fatal(err)
 	}
-	if got, lost := b.take(r, 99); len(got) != 99 || lost != 0 {
+	if got, lost := b.take(r, 799); len(got) != 799 || lost != 0 {
 		t.Errorf("%d records, %d lost", len(got), lost)
 	}
 	if losses := b.ledger(); len(losses) > 0 {
