@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +39,13 @@ func (w *whole) emit(_ context.Context, p *pack.Pack) (Receipt, error) {
 	}
 	w.packs = append(w.packs, pack.Pack{Source: p.Source, Position: bytes.Clone(p.Position), Shared: p.Shared, Form: p.Form, Count: p.Count, Kept: p.Kept})
 	return Receipt{Sequence: uint64(len(w.records))}, err
+}
+
+// all returns what there is.
+func (w *whole) all() ([]pack.Record, []pack.Pack) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.records), slices.Clone(w.packs)
 }
 
 func TestDecoding(t *testing.T) {

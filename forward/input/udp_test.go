@@ -29,9 +29,7 @@ func (w *whole) wait(t testing.TB, n int) []pack.Record {
 	t.Helper()
 	var records []pack.Record
 	eventually(t, fmt.Sprintf("%d records", n), func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		records = slices.Clone(w.records)
+		records, _ = w.all()
 		return len(records) >= n
 	})
 	return records
@@ -87,11 +85,12 @@ func TestUDPOnePack(t *testing.T) {
 		say(t, a, fmt.Sprint("line ", i))
 	}
 	release()
-	got.wait(t, 201)
-	if n := len(got.packs); n != 2 || got.packs[1].Form != pack.Lines || got.packs[1].Shared.Logger != a.LocalAddr().String() {
-		t.Fatalf("%d packs, the last %+v", n, got.packs[n-1])
+	records := got.wait(t, 201)
+	_, packs := got.all()
+	if n := len(packs); n != 2 || packs[1].Form != pack.Lines || packs[1].Shared.Logger != a.LocalAddr().String() {
+		t.Fatalf("%d packs, the last %+v", n, packs[n-1])
 	}
-	for i, record := range got.records[1:] {
+	for i, record := range records[1:] {
 		if string(record.Payload) != fmt.Sprint("line ", i) {
 			t.Fatalf("record %d is %q", i, record.Payload)
 		}
@@ -110,9 +109,9 @@ func TestUDPOnePack(t *testing.T) {
 		from[text] = conn.LocalAddr().String()
 	}
 	again()
-	records := got.wait(t, 302)
-	if n := len(got.packs); n != 4 || got.packs[3].Form != pack.Records {
-		t.Fatalf("%d packs, the last %+v", n, got.packs[n-1])
+	records = got.wait(t, 302)
+	if _, packs = got.all(); len(packs) != 4 || packs[3].Form != pack.Records {
+		t.Fatalf("%d packs, the last %+v", len(packs), packs[len(packs)-1])
 	}
 	for _, record := range records[202:] {
 		if record.Logger != from[string(record.Payload)] {
@@ -167,8 +166,8 @@ func TestUDPLines(t *testing.T) {
 	if want := []string{"first true", "one true", "two true", "three true", " true", "four false"}; !slices.Equal(lines, want) {
 		t.Errorf("records %q, want %q", lines, want)
 	}
-	if n := len(got.packs); n != 3 {
-		t.Errorf("%d packs, want 3", n)
+	if _, packs := got.all(); len(packs) != 3 {
+		t.Errorf("%d packs, want 3", len(packs))
 	}
 }
 
@@ -189,8 +188,8 @@ func TestUDPStop(t *testing.T) {
 	if err := r.end(t); err != nil {
 		t.Error(err)
 	}
-	if n := len(got.records); n != 501 {
-		t.Errorf("%d records, want 501", n)
+	if records, _ := got.all(); len(records) != 501 {
+		t.Errorf("%d records, want 501", len(records))
 	}
 }
 
@@ -213,9 +212,8 @@ func TestUDPDrops(t *testing.T) {
 	eventually(t, "drops, while the queue is full", func() bool { return r.counters.Dropped.Load() > 0 })
 	release()
 	eventually(t, "all that was not dropped", func() bool {
-		got.mu.Lock()
-		defer got.mu.Unlock()
-		return uint64(len(got.records)-1)+r.counters.Dropped.Load() == sent
+		records, _ := got.all()
+		return uint64(len(records)-1)+r.counters.Dropped.Load() == sent
 	})
 	if text := r.text.String(); strings.Count(text, "the kernel dropped datagrams") != 1 {
 		t.Errorf("log: %s", text)
@@ -267,8 +265,8 @@ func TestUDPOverIPv6(t *testing.T) {
 		if record.Hostname != "box" || string(record.Payload) != "text" {
 			t.Errorf("record %+v", record)
 		}
-		if name := got.packs[i].Shared.Logger; name != conn.LocalAddr().String() {
-			t.Errorf("the peer is %s, want %s", name, conn.LocalAddr())
+		if _, packs := got.all(); packs[i].Shared.Logger != conn.LocalAddr().String() {
+			t.Errorf("the peer is %s, want %s", packs[i].Shared.Logger, conn.LocalAddr())
 		}
 		conn.Close()
 	}

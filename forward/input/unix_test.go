@@ -226,9 +226,8 @@ func TestUnixAgain(t *testing.T) {
 			eventually(t, "the file", func() bool { return r.counters.Rebinds.Load() == 2 })
 			say(t, dialUnix(t, network, path), "four\n")
 			eventually(t, "the record", func() bool {
-				got.mu.Lock()
-				defer got.mu.Unlock()
-				return string(got.records[len(got.records)-1].Payload) == "four"
+				records, _ := got.all()
+				return string(records[len(records)-1].Payload) == "four"
 			})
 
 			// At the end a file that is not its own stays.
@@ -261,8 +260,9 @@ func TestUnixDatagramStop(t *testing.T) {
 	}
 	r.stop()
 	release()
-	if err := r.end(t); err != nil || len(got.records) != 6 {
-		t.Errorf("%d records, Run returns %v", len(got.records), err)
+	err := r.end(t)
+	if records, _ := got.all(); err != nil || len(records) != 6 {
+		t.Errorf("%d records, Run returns %v", len(records), err)
 	}
 }
 
