@@ -94,6 +94,7 @@ func TestDecodingRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	shared := env.attributes("peer")
+	shared.Fields = truncatedField
 	own := pack.Record{Attributes: shared, Payload: []byte("<11>1 - box - - - - two\nlines")}
 	own.Type, own.EnvVersion, own.Fields = "", "9", []pack.Field{{Name: "f", Value: "v"}}
 	bad := own
@@ -106,11 +107,12 @@ func TestDecodingRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := got.records[0]
-	if string(r.Payload) != "two\nlines" || r.Hostname != "box" || r.Type != "" || r.EnvVersion != "9" || r.Fields[0] != (pack.Field{Name: "f", Value: "v"}) {
+	if string(r.Payload) != "two\nlines" || r.Hostname != "box" || r.Type != "" || r.EnvVersion != "9" || len(r.Fields) != 3 ||
+		r.Fields[0].Name != "truncated" || r.Fields[1] != (pack.Field{Name: "f", Value: "v"}) {
 		t.Errorf("first record %+v", r)
 	}
 	r = got.records[1]
-	if string(r.Payload) != "x\ny" || r.Type != "" || r.EnvVersion != "9" || len(r.Fields) != 2 || r.Fields[1].Name != "decode_error" {
+	if string(r.Payload) != "x\ny" || r.Type != "" || r.EnvVersion != "9" || len(r.Fields) != 3 || r.Fields[2].Name != "decode_error" {
 		t.Errorf("second record %+v", r)
 	}
 	if _, err := emit(t.Context(), &pack.Pack{Form: pack.Records, Shared: shared, Body: []byte{9}, Count: 1}); !errors.Is(err, pack.ErrBody) {

@@ -230,6 +230,26 @@ func TestFramesOnePack(t *testing.T) {
 	}
 }
 
+// TestFramesTight sends records with an LF that take more room in a pack than they took in the stream.
+func TestFramesTight(t *testing.T) {
+	for _, size := range []int{1, 2, 9, 126, 200, 999, 17_000} {
+		for _, framing := range withLength {
+			var stream strings.Builder
+			var want []line
+			for i := range min(1000, 200_000/size) {
+				record := "\n" + strings.Repeat(string(rune('a'+i%26)), size)
+				stream.WriteString(frame(framing, record))
+				want = append(want, line{text: record})
+			}
+			p := playFrames(t, framing, &script{reads: []any{stream.String()}}, 1<<20)
+			if p.err != nil {
+				t.Fatal(p.err)
+			}
+			compare(t, p.lines, want)
+		}
+	}
+}
+
 // TestFramesStall lets the peer fall silent in the middle of a record.
 func TestFramesStall(t *testing.T) {
 	long := strings.Repeat("z", 3*smallBlock)

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -28,6 +29,25 @@ func TestRecognise(t *testing.T) {
 		if got := recognise([]byte(first)); got != want {
 			t.Errorf("%q is taken for %q, want %q", first, got, want)
 		}
+	}
+}
+
+// TestPeekedError looks at an error that comes while the framing is not known: a socket tells it only once.
+func TestPeekedError(t *testing.T) {
+	fault := errors.New("planted")
+	p := &peeked{byteStream: &script{reads: []any{"1", "2", fault}}}
+	if name := p.recognise(); name != "newline" {
+		t.Errorf("taken for %q", name)
+	}
+	b := make([]byte, 10)
+	if n, err := p.Read(b[:1]); string(b[:n]) != "1" || err != nil {
+		t.Errorf("reads %q, %v", b[:n], err)
+	}
+	if n, err := p.Read(b); string(b[:n]) != "2" || err != nil {
+		t.Errorf("then %q, %v", b[:n], err)
+	}
+	if _, err := p.Read(b); err != fault {
+		t.Errorf("then %v", err)
 	}
 }
 

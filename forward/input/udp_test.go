@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"logmule/forward/pack"
 )
@@ -104,7 +105,7 @@ func TestUDPOnePack(t *testing.T) {
 	<-entered
 	from := map[string]string{}
 	for i := range 100 {
-		conn, text := []net.Conn{a, b}[i%2], fmt.Sprint("line\n", i)
+		conn, text := []net.Conn{a, b}[i%2], fmt.Sprint("line ", i)
 		say(t, conn, text)
 		from[text] = conn.LocalAddr().String()
 	}
@@ -190,6 +191,31 @@ func TestUDPStop(t *testing.T) {
 	}
 	if records, _ := got.all(); len(records) != 501 {
 		t.Errorf("%d records, want 501", len(records))
+	}
+}
+
+// TestUDPDrain ends the receiving before it has begun: what the socket has is taken all the same.
+func TestUDPDrain(t *testing.T) {
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	env, got := testEnv(1<<20), new(whole)
+	d, err := newDatagrams(&env, conn, got.emit, "datagram", 100, new(sparing), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender := dialUDP(t, conn.LocalAddr().String())
+	for range 100 {
+		say(t, sender, "x")
+	}
+	conn.SetReadDeadline(time.Unix(1, 0))
+	if err := d.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if records, _ := got.all(); len(records) != 100 {
+		t.Errorf("%d records", len(records))
 	}
 }
 
