@@ -99,6 +99,10 @@ func TestTLSSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
+	web := sendOnce(t, "http", "url = \"https://"+server(good, as)+"/\"")
+	if web == nil || !strings.Contains(web.Error(), "name the authority's file with tls.ca") {
+		t.Errorf("http: %v", web)
+	}
 	both := fmt.Sprintf("tls.ca = %q\ntls.cert = %q\ntls.key = %q", good.ca, good.cert, good.key)
 	if err := sendOnce(t, "tcp", "address = \""+server(good, demanding)+"\"\n"+both); err != nil {
 		t.Errorf("certificates of both ends: %v", err)
