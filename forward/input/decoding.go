@@ -2,6 +2,7 @@ package input
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -23,6 +24,12 @@ func (k codecKeys) check() error {
 
 // maxReason is the longest reason, in bytes, that a record gets which could not be decoded.
 const maxReason = 500
+
+// maxDecoded is the longest that a record may become when it is taken apart, in bytes: each name in it can grow longer by
+// that of what it is in, and the queue has a limit for one record.
+const maxDecoded = 12 << 20
+
+var errDecodedTooLarge = errors.New("taken apart it is too long for the queue")
 
 // decoding returns an Emit that takes the records apart with the named codec before emit gets them: emit itself where
 // they are taken as they are. One pack stays one pack of as many records. A record that the codec cannot read stays as
@@ -86,12 +93,19 @@ func (d *decodings) decode(decoded, p *pack.Pack) error {
 				return err
 			}
 		}
-		if err := d.decoder.Decode(&r); err != nil {
+		raw := r
+		err := d.decoder.Decode(&r)
+		if err == nil {
+			if own = r.AppendBeside(own[:0], &shared); len(own) > maxDecoded {
+				err, r = errDecodedTooLarge, raw
+			}
+		}
+		if err != nil {
 			reason := err.Error()
 			r.Fields = append(r.Fields, pack.Field{Name: "decode_error", Value: reason[:min(len(reason), maxReason)]})
 			d.report(r.Logger, r.Payload, reason)
+			own = r.AppendBeside(own[:0], &shared)
 		}
-		own = r.AppendBeside(own[:0], &shared)
 		decoded.Body = pack.AppendOwn(decoded.Body, own)
 		return nil
 	})

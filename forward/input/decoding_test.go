@@ -120,6 +120,27 @@ func TestDecodingRecords(t *testing.T) {
 	}
 }
 
+// TestDecodingGrows decodes a record that becomes longer than the queue can take: it stays as it is.
+func TestDecodingGrows(t *testing.T) {
+	env, got := testEnv(0), new(whole)
+	emit, err := env.decoding("syslog", got.emit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := "<11>1 - - - - - [" + strings.Repeat("x", 32) + strings.Repeat(` a=""`, 400_000) + "] text"
+	body := raw + "\n<11>1 - - - - - - next\n"
+	if _, err := emit(t.Context(), &pack.Pack{Form: pack.Lines, Shared: env.attributes("peer"), Body: []byte(body), Count: 2}); err != nil {
+		t.Fatal(err)
+	}
+	r := got.records[0]
+	if string(r.Payload) != raw || len(r.Fields) != 1 || r.Fields[0].Value != errDecodedTooLarge.Error() || r.Severity != 7 || env.Counters.DecodeErrors.Load() != 1 {
+		t.Errorf("%d bytes, %d fields, severity %d", len(r.Payload), len(r.Fields), r.Severity)
+	}
+	if r := got.records[1]; string(r.Payload) != "next" || len(r.Fields) != 1 {
+		t.Errorf("the next record %+v", r)
+	}
+}
+
 func TestDecodingNothing(t *testing.T) {
 	env, got := testEnv(0), new(whole)
 	emit, err := env.decoding("plain", got.emit)
