@@ -33,7 +33,7 @@ type streamKeys struct {
 	Framing   string          `toml:"framing" doc:"how the peer finds the end of a record: \"newline\": LF after every record; \"octet-counted\": RFC 6587; \"length-prefixed\": four bytes of length, the highest first; \"heka\": whole records in Heka's stream frames"`
 	Codec     string          `toml:"codec" doc:"what is written of a record: \"plain\": its payload; \"syslog\": RFC 5424; \"syslog-3164\": RFC 3164"`
 	MaxRecord config.Bytes    `toml:"max_record" doc:"size of the largest record, encoded, that the peer takes; larger ones become dead letters; 0: any"`
-	Resend    config.Bytes    `toml:"resend" doc:"how much of what was accepted goes out again at the start of a new connection, because the peer may have died before it read that; 0: nothing"`
+	Resend    config.Bytes    `toml:"resend" doc:"how much of what was accepted goes out again at the start of a new connection, because the peer may have died before it read that, in bytes; 0B: nothing"`
 	Timeout   config.Duration `toml:"timeout" doc:"how long to wait for a connection, for its TLS handshake, and for a peer far away that takes nothing"`
 	TLS       transport.TLS   `toml:"tls" doc:"TLS to the peer"`
 }
