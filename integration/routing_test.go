@@ -24,7 +24,7 @@ url = "http://%[2]s/logs"
 timeout = "500ms"
 match = 'payload contains "7"'
 in_flight = 3
-max_batch = "2KiB"
+max_batch = "16KiB"
 [output.others]
 type = "http"
 url = "http://%[2]s/logs"
