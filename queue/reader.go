@@ -31,6 +31,8 @@ type Reader struct {
 	shedTold   time.Time // when the log last told of Shed
 	shedUntold uint64    // records given up since then
 
+	noting sync.Mutex // held from taking a position until it is noted, so that no older one overwrites a newer one
+
 	reading sync.Mutex // guards everything below; held over reads of the disk
 	hint    place      // where next may be found, from the checkpoint; used once
 	in      *file      // the segment being read from disk
@@ -210,6 +212,8 @@ func (r *Reader) Done(state []byte, ranges ...checkpoint.Range) {
 
 // note puts the position where it survives the end of the process.
 func (r *Reader) note() {
+	r.noting.Lock()
+	defer r.noting.Unlock()
 	pos, _ := r.position(r.q.epoch)
 	if err := r.q.store.Note(checkpoint.Key(r.name), pos); err != nil && r.q.counters.noteErrors.Add(1) == 1 {
 		r.q.opt.Log.Warn("recent position not noted; a kill now would repeat what was delivered since the last save", "output", r.name, "error", err)

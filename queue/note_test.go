@@ -1,0 +1,40 @@
+package queue
+
+import (
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"logmule/checkpoint"
+)
+
+// TestRecentPositionIsTheNewest: when several requests of an output are done at once, what a kill leaves behind is the last
+// position, never one that was on its way to the disk when a newer one overtook it.
+func TestRecentPositionIsTheNewest(t *testing.T) {
+	b := newBench(t, nil)
+	const rounds, many = 300, 8
+	b.fill(rounds*many, 10)
+	r := b.q.Reader("out", Oldest)
+	for round := range uint64(rounds) {
+		var all sync.WaitGroup
+		for i := range uint64(many) {
+			at := round*many + i + 1
+			all.Go(func() { r.Done(nil, checkpoint.Range{First: at, Last: at}) })
+		}
+		all.Wait()
+		noted, err := checkpoint.WithRecent(checkpoint.NewMemory(), b.fsys, filepath.Join(b.opt.Dir, "checkpoints.recent"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		positions, err := noted.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := positions[checkpoint.Key("out")].Floor, (round+1)*many+1; got != want {
+			t.Fatalf("round %d: a kill would go back to %d, everything before %d is done", round, got, want)
+		}
+		if err := noted.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
