@@ -77,11 +77,8 @@ func TestInFlightBatchesAreCutAgain(t *testing.T) {
 		}
 		expect(t, "after a kill", got, want[:2])
 	}
-	var got []string
 	for _, w := range want[2:] {
-		h := take(f, 1<<20)
-		got = append(got, span(h))
-		if span(h) != w {
+		if h := take(f, 1<<20); span(h) != w {
 			t.Errorf("then %s, want %s", span(h), w)
 		}
 	}
