@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"logmule/forward"
 	"logmule/forward/config"
@@ -171,8 +170,6 @@ func defaultOf(v reflect.Value) string {
 		return "`\"always\"`"
 	case fmt.Stringer:
 		return fmt.Sprintf("`\"%s\"`", value)
-	case time.Duration:
-		return fmt.Sprintf("`\"%s\"`", config.Duration(value))
 	case string:
 		if value == "" {
 			return ""
