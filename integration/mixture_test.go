@@ -49,7 +49,7 @@ from = ["counted"]
 	var arrived, wrong [4]atomic.Int64
 	var last [4]map[string]int
 	for i, name := range names {
-		last[i] = map[string]int{}
+		last[i] = map[string]int{"plainodd": -1, "countedodd": -1} // numbers of the odd kind begin at 1
 		httpSink(t, addresses[name], func(record []byte) {
 			var input, kind string
 			var n int
@@ -83,9 +83,6 @@ from = ["counted"]
 		address := plain
 		if input == "counted" {
 			address = counted
-		}
-		for i := range last { // numbers of the odd kind begin at 1
-			last[i][input+"odd"] = -1
 		}
 		must(t, sendOnce("tcp", address, stream.Bytes()))
 	}
