@@ -219,6 +219,17 @@ func (g *rig) want(lines ...string) {
 	}
 }
 
+// wantAny is want in any order, for lines of several files.
+func (g *rig) wantAny(lines ...string) {
+	g.t.Helper()
+	got := g.log.lines(len(g.log.steps))
+	slices.Sort(got)
+	slices.Sort(lines)
+	if !slices.Equal(got, lines) {
+		g.t.Errorf("records %q, want %q\n%s", got, lines, &g.out)
+	}
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

@@ -92,7 +92,7 @@ func (t *tailer) wantsLocked(tr *track, now time.Time) bool {
 	case st.fault != nil:
 		return !now.Before(st.retryAt) || tr.at != nil && st.size > 0 && tr.at.size != st.size
 	case tr.at == nil:
-		return tr.src != nil
+		return tr.src != nil && !st.atEnd
 	case tr.done():
 		return false
 	default:
@@ -167,8 +167,11 @@ func (t *tailer) tick(now time.Time) (next time.Duration) {
 			tr.busy = true
 			idle = append(idle, tr)
 		case nameless: // nobody tells when it grows
-			next = min(next, time.Second)
-			t.offerLocked(tr)
+			if left := tr.lastUse.Add(namelessPoll).Sub(now); left > 0 {
+				next = min(next, left)
+			} else {
+				t.offerLocked(tr)
+			}
 		}
 	}
 	t.mu.Unlock()

@@ -96,6 +96,9 @@ func (s *splitter) next(raw []byte, at situation) chunk {
 // skipLine passes over the rest of a cut line.
 func (s *splitter) skipLine(raw []byte, at situation) chunk {
 	if size := s.lineSize(raw, at.big); size > 0 {
+		if s.multiline != nil {
+			return chunk{upto: size, skip: flagSkipGroup}
+		}
 		return chunk{upto: size}
 	}
 	n := len(raw)

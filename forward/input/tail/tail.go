@@ -74,6 +74,7 @@ const (
 	historyAfter = time.Hour        // age at which a rotated file that was read is history
 	retryAfter   = time.Second      // first pause after a failure to read; then twice as long each time
 	retryMost    = 30 * time.Second
+	namelessPoll = time.Second                  // how often a file without a name is looked at
 	safetyPoll   = 10 * time.Second             // a look at everything, in case that a notification was missed
 	clockTick    = int64(20 * time.Millisecond) // by so much the time of a file may lag behind the clock
 	turnSize     = 4 << 20                      // bytes that are read of a file before another one has its turn
