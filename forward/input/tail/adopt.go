@@ -90,6 +90,11 @@ func (c *claims) consider(group string, s *sight, i int, at stand) {
 	}
 	delete(t.ignored, s.path)
 	why := ""
+	if tr := c.begun[s.id]; tr != nil { // a hard link
+		s.taken = tr
+		c.v.skipped[s.path] = "the same file as " + tr.at.path
+		return
+	}
 	switch {
 	case s.size == 0:
 		c.v.skipped[s.path] = "empty"
@@ -196,6 +201,7 @@ func (t *tailer) begin(c *claims, group string, s *sight) {
 	t.faults.over("file " + s.path)
 	c.before(tr, group)
 	s.taken = tr
+	c.begun[s.id] = tr
 	t.mu.Lock()
 	t.tracks[tr.key] = tr
 	t.mu.Unlock()

@@ -15,6 +15,7 @@ type claims struct {
 	files []*sight            // all, by path
 	at    map[*track]*sight   // what was found
 	cut   map[*track]bool     // whose file is there and holds another content
+	begun map[fileID]*track   // by this look
 	doubt map[string]bool     // groups in which nothing new may be begun now
 	group map[string][]*track // by group, the oldest first
 }
@@ -24,7 +25,8 @@ type claims struct {
 func (t *tailer) look() {
 	now := t.env.Now()
 	t.trouble, t.recheck = false, false
-	c := &claims{t: t, v: t.see(), now: now, at: map[*track]*sight{}, cut: map[*track]bool{}, doubt: map[string]bool{}}
+	c := &claims{t: t, v: t.see(), now: now, at: map[*track]*sight{}, cut: map[*track]bool{}, doubt: map[string]bool{},
+		begun: map[fileID]*track{}}
 	for _, s := range c.v.files {
 		c.files = append(c.files, s)
 	}

@@ -66,8 +66,9 @@ func (r *reader) turn(ctx context.Context, tr *track) error {
 		st.fault = err
 		st.pause = min(max(retryAfter, 2*st.pause), retryMost)
 		if _, ok := errors.AsType[syscall.Errno](err); !ok {
-			st.pause, st.size = goneAfter, size // bad content gets better only when it changes
+			st.pause = goneAfter // bad content gets better only when it changes
 		}
+		st.size = size
 		st.retryAt = now.Add(st.pause)
 		t.close(tr) // a stale handle never recovers
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
