@@ -25,7 +25,7 @@ func (c *claims) adopt() {
 		}
 		stand := c.standOf(g)
 		for i, s := range c.v.groups[g] {
-			if s.taken == nil {
+			if s.taken == nil && !c.doubt[g] {
 				c.consider(g, s, i, stand)
 			}
 		}
@@ -47,7 +47,12 @@ func (c *claims) sure(group string) bool {
 		if at == nil || at.gzip || p.head.n == 0 {
 			continue
 		}
-		if yes, _, err := at.holds(&p); err == nil && (!yes || at.size < p.offset) {
+		yes, _, err := at.holds(&p)
+		if gone(err) {
+			c.later(group)
+			return false
+		}
+		if err == nil && !yes {
 			t.mu.Lock()
 			tr.state.changed, t.lookUp = true, true
 			t.mu.Unlock()
@@ -60,26 +65,40 @@ func (c *claims) sure(group string) bool {
 // of says whether the verdict is about the file as it is.
 func (w verdict) of(s *sight) bool { return w.id == s.id && w.size == s.size && w.mtime == s.mtime }
 
-// stand is where we are in a group: files before index are history, and so are those written last before time.
+// stand is where we are in a group: what of it is history, and what is not read yet. All files younger than the oldest
+// known content are either known or new. The files before that one are history, unless they were written after a known
+// content whose file is gone.
 type stand struct {
 	known bool
-	index int
-	time  int64
+	index int   // of the file with the oldest known content; past the last one: no file has one
+	time  int64 // of the youngest content before it that is in no file, in nanoseconds since 1970
 }
 
 func (c *claims) standOf(group string) stand {
-	at := stand{index: -1, time: math.MinInt64}
-	for _, tr := range c.group[group] {
-		at.known = true
-		at.time = max(at.time, tr.pos.mtime)
-	}
-	for i, s := range c.v.groups[group] {
+	files := c.v.groups[group]
+	at := stand{index: len(files), time: math.MaxInt64}
+	for i, s := range files {
 		if s.taken != nil {
 			at.index = i
+			break
 		}
+	}
+	gone := int64(math.MinInt64)
+	for _, tr := range c.group[group] {
+		at.known = true
+		if at.index < len(files) && tr.gen >= files[at.index].taken.gen {
+			continue
+		}
+		c.t.mu.Lock()
+		gone = max(gone, tr.pos.mtime)
+		c.t.mu.Unlock()
+		at.time = gone
 	}
 	return at
 }
+
+// history says whether the file at index i, which holds nothing known, was there before what is known.
+func (at *stand) history(s *sight, i int) bool { return i < at.index && s.mtime < at.time }
 
 // consider decides what becomes of a file that holds nothing known.
 func (c *claims) consider(group string, s *sight, i int, at stand) {
@@ -103,29 +122,33 @@ func (c *claims) consider(group string, s *sight, i int, at stand) {
 		return
 	case s.name == "" && !at.known && s.mtime <= c.since(s)-clockTick:
 		why = "history: a rotated file from before the first start"
-	case s.name == "" && (i < at.index || at.known && at.index < 0 && s.mtime < at.time):
+	case s.name == "" && at.known && at.history(s, i):
 		why = "history: older than what was read last"
 	}
 	if why == "" && (s.name == "" || !s.live()) {
 		copied, err := c.isCopy(group, s)
 		if err != nil {
 			c.v.skipped[s.path] = err.Error()
-			t.recheck = true
+			c.later(group)
 			return
 		}
 		if copied != nil {
 			why = "a copy of " + copied.where()
 			// It may be one that is not complete, and turn out to be another file: look again when either changes.
 			c.v.skipped[s.path] = why
+			t.env.Log.Debug("file is not read", "input", t.env.Name, "file", s.path, "why", why)
 			return
 		}
 	}
 	if why != "" {
 		c.v.skipped[s.path] = why
 		t.ignored[s.path] = verdict{s.id, s.size, s.mtime, why}
+		t.env.Log.Debug("file is not read", "input", t.env.Name, "file", s.path, "why", why)
 		return
 	}
-	t.begin(c, group, s)
+	if s.name != "" && s.live() || c.sure(group) { // else the live file was cut while its copy was looked at
+		t.begin(c, group, s)
+	}
 }
 
 // since is when files like s were looked for first.
@@ -153,7 +176,7 @@ func (c *claims) isCopy(group string, s *sight) (*track, error) {
 			continue
 		}
 		live := at.path == tr.base && slices.Contains(lives, filepath.Base(at.path))
-		if !live && !s.gzip {
+		if !live && !s.gzip && s.size != at.size {
 			continue
 		}
 		c.t.mu.Lock()
@@ -163,7 +186,7 @@ func (c *claims) isCopy(group string, s *sight) (*track, error) {
 		if err != nil && !incomplete(err) {
 			return nil, err
 		}
-		if !yes {
+		if !yes || !live && !s.gzip {
 			if yes, err = copyOf(at, s); err != nil {
 				return nil, err
 			}
@@ -183,19 +206,24 @@ func (t *tailer) begin(c *claims, group string, s *sight) {
 		tr.pos.flags = flagGzip
 	}
 	for _, other := range c.group[group] {
-		tr.pos.gen = max(tr.pos.gen, other.pos.gen+1)
+		tr.pos.gen = max(tr.pos.gen, other.gen+1)
 		if s.name == "" && !other.fresh { // its rotated file
-			tr.base, tr.pos.name = other.base, other.pos.name
+			tr.base, tr.pos.name = other.base, other.name
 		}
 	}
 	if tr.base != tr.pos.name {
 		tr.pos.base = tr.base
 	}
+	tr.id, tr.gen, tr.name = tr.pos.id, tr.pos.gen, tr.pos.name
 	fromEnd := t.opt.FromEnd && s.name != "" && t.globs[hashOf(s.pattern)] == 0
 	src, err := t.peek(tr, s, fromEnd)
 	if err != nil {
 		c.v.skipped[s.path] = err.Error()
-		t.faults.note("file "+s.path, err, "it is read when it can be opened; let the daemon read it")
+		if gone(err) {
+			c.later(group)
+		} else {
+			t.faults.note("file "+s.path, err, "it is read when it can be opened; let the daemon read it")
+		}
 		return
 	}
 	t.faults.over("file " + s.path)
@@ -206,6 +234,7 @@ func (t *tailer) begin(c *claims, group string, s *sight) {
 	t.tracks[tr.key] = tr
 	t.mu.Unlock()
 	c.at[tr] = s
+	t.env.Log.Debug("file is begun", "input", t.env.Name, "file", s.path, "key", tr.key, "offset", tr.pos.offset)
 	c.group[group] = append(c.group[group], tr)
 	if !t.dry {
 		t.env.Positions.Set(tr.key, tr.pos.append(nil))
@@ -290,11 +319,11 @@ func (c *claims) before(tr *track, group string) {
 	t := c.t
 	for _, other := range c.group[group] {
 		at := c.at[other]
-		if other.pos.gen >= tr.pos.gen || other == tr {
+		if other.gen >= tr.gen || other == tr {
 			continue
 		}
 		t.mu.Lock()
-		if at == nil && other.src == nil && !other.busy {
+		if _, open := t.open[other]; at == nil && !open && !other.busy {
 			t.mu.Unlock()
 			continue
 		}
@@ -312,22 +341,12 @@ func (c *claims) before(tr *track, group string) {
 	}
 }
 
-// prune forgets positions that nobody needs: of files that paths does not match, that were read long ago, and that a
-// younger known one follows, which makes them history; and those of the longest gone where there are too many.
+// prune forgets positions that nobody needs: of files that paths does not match, that were read long ago, and that are the
+// oldest known of several, which makes them history; and those of the longest gone where there are too many.
 func (t *tailer) prune(c *claims) {
-	for _, all := range c.group {
-		newest := false
-		for _, tr := range slices.Backward(all) {
-			t.mu.Lock()
-			st, busy := tr.state, tr.busy || tr.queued || tr.dropped
-			t.mu.Unlock()
-			at := c.at[tr]
-			if newest && at != nil && at.name == "" && !busy && (tr.done() || st.atEnd && st.rest == 0 && st.size == at.size) &&
-				c.now.Sub(time.Unix(0, at.mtime)) > historyAfter {
-				t.ignored[at.path] = verdict{at.id, at.size, at.mtime, "history: older than what was read last"}
-				t.drop(tr)
-			}
-			newest = newest || at != nil
+	for group, all := range c.group {
+		for len(all) > 1 && !c.doubt[group] && t.pruneOne(c, all[0], all[1:]) {
+			all = all[1:]
 		}
 	}
 	for path := range t.ignored {
@@ -338,14 +357,38 @@ func (t *tailer) prune(c *claims) {
 	if len(t.tracks) <= mostKnown {
 		return
 	}
+	t.pruneAway()
+}
+
+// pruneOne forgets the oldest known content of a group, if its time has come. It is false where it has not.
+func (t *tailer) pruneOne(c *claims, tr *track, younger []*track) bool {
+	at := c.at[tr]
+	if at == nil || at.name != "" || c.now.Sub(time.Unix(0, at.mtime)) <= historyAfter ||
+		!slices.ContainsFunc(younger, func(o *track) bool { return c.at[o] != nil }) || !t.hold(tr) {
+		return false
+	}
+	defer t.giveBack(tr)
+	if !tr.done() && !(tr.state.atEnd && tr.state.rest == 0 && tr.state.size == at.size) {
+		return false
+	}
+	t.ignored[at.path] = verdict{at.id, at.size, at.mtime, "history: older than what was read last"}
+	t.drop(tr)
+	return true
+}
+
+// pruneAway forgets the files that are gone for the longest time, as many as there are too many.
+func (t *tailer) pruneAway() {
 	var away []*track
 	for _, tr := range t.tracks {
-		if !tr.missing.IsZero() && tr.src == nil && !tr.busy {
+		if !tr.missing.IsZero() {
 			away = append(away, tr)
 		}
 	}
 	slices.SortFunc(away, func(a, b *track) int { return a.missing.Compare(b.missing) })
 	for _, tr := range away[:min(len(away), len(t.tracks)-mostKnown)] {
-		t.drop(tr)
+		if t.hold(tr) {
+			t.drop(tr)
+			t.giveBack(tr)
+		}
 	}
 }

@@ -61,7 +61,7 @@ func (c *claims) byGroup() {
 	}
 	for _, all := range c.group {
 		slices.SortFunc(all, func(a, b *track) int {
-			return cmp.Or(cmp.Compare(a.pos.gen, b.pos.gen), compareText(a.key, b.key))
+			return cmp.Or(cmp.Compare(a.gen, b.gen), compareText(a.key, b.key))
 		})
 	}
 }
@@ -83,10 +83,10 @@ func (c *claims) claim(tr *track, s *sight) {
 func (c *claims) byID() {
 	known := map[fileID][]*track{}
 	for _, tr := range c.t.tracks {
-		known[tr.pos.id] = append(known[tr.pos.id], tr)
+		known[tr.id] = append(known[tr.id], tr)
 	}
 	for _, all := range known {
-		slices.SortFunc(all, func(a, b *track) int { return cmp.Or(cmp.Compare(b.pos.gen, a.pos.gen), compareText(a.key, b.key)) })
+		slices.SortFunc(all, func(a, b *track) int { return cmp.Or(cmp.Compare(b.gen, a.gen), compareText(a.key, b.key)) })
 	}
 	for _, s := range c.files {
 		for _, tr := range known[s.id] {
@@ -110,8 +110,15 @@ func (c *claims) byID() {
 func (c *claims) keeps(tr *track, s *sight) bool {
 	t := c.t
 	t.mu.Lock()
-	busy, st, p, open := tr.busy, tr.state, tr.pos, tr.src != nil
+	busy, st, p := tr.busy, tr.state, tr.pos
+	_, open := t.open[tr]
 	t.mu.Unlock()
+	if s.size < max(p.offset, st.size) && !s.gzip { // it may have grown, and been read, since it was seen
+		if s.refresh() != nil {
+			c.later(c.groupOf(tr))
+			return true
+		}
+	}
 	if busy {
 		if st.changed || !s.gzip && s.size < p.offset {
 			c.doubt[c.groupOf(tr)] = true // the reader will find out
@@ -137,6 +144,10 @@ func (c *claims) keeps(tr *track, s *sight) bool {
 		q.offset, q.tail = 0, fingerprint{} // what is before the offset is checked when there is more to read
 	}
 	yes, _, err := s.holds(&q)
+	if gone(err) {
+		c.later(c.groupOf(tr))
+		return true
+	}
 	if err != nil {
 		t.faults.note("file "+s.path, err, "it is read on when it can be opened; let the daemon read it")
 		return true
@@ -146,7 +157,9 @@ func (c *claims) keeps(tr *track, s *sight) bool {
 	}
 	st.changed = false
 	t.mu.Lock()
-	tr.state = st
+	if !tr.busy && tr.pos.offset == p.offset {
+		tr.state = st
+	}
 	t.mu.Unlock()
 	tr.trusted = true
 	return yes
@@ -177,10 +190,15 @@ func (c *claims) weakIn(group string, tr *track, at *sight) {
 			continue
 		}
 		yes, upto, err := s.holds(&p)
-		if err != nil || !yes {
-			continue
+		same := false
+		if yes {
+			same, err = copyOf(at, s)
 		}
-		if same, err := copyOf(at, s); err != nil || same && (s.gzip || s.size <= at.size) {
+		if err != nil {
+			c.later(group)
+			return
+		}
+		if !yes || same && (s.gzip || s.size <= at.size) {
 			continue
 		}
 		if busy || !c.t.move(tr, s, &p, upto, true) {
@@ -191,6 +209,13 @@ func (c *claims) weakIn(group string, tr *track, at *sight) {
 		c.claim(tr, s)
 		return
 	}
+}
+
+// later leaves a group as it is, because its files changed while they were looked at, or cannot be read. They are looked
+// at again soon.
+func (c *claims) later(group string) {
+	c.doubt[group] = true
+	c.t.recheck = true
 }
 
 // unjudged says whether a group has files that no content is known of and that no look has decided about.
@@ -208,7 +233,7 @@ func (c *claims) byInode() {
 		if c.at[tr] != nil || c.cut[tr] || !tr.missing.IsZero() || !c.v.listed(dir) || c.v.errs[tr.where()] != nil {
 			continue
 		}
-		if s := c.v.search(dir, tr.pos.id); s != nil {
+		if s := c.v.search(dir, tr.id); s != nil {
 			s.group = c.groupOf(tr)
 			if c.keeps(tr, s) {
 				c.claim(tr, s)
@@ -238,6 +263,7 @@ func (c *claims) search(tr *track) {
 	t := c.t
 	t.mu.Lock()
 	busy, st, p := tr.busy, tr.state, tr.pos
+	_, open := t.open[tr]
 	t.mu.Unlock()
 	group := c.groupOf(tr)
 	if busy {
@@ -253,10 +279,10 @@ func (c *claims) search(tr *track) {
 		}
 		yes, upto, err := s.holds(&p)
 		switch {
-		case err != nil:
-			c.doubt[group] = true // it may be the one
-			t.recheck = true
-		case yes && tr.src != nil && !c.cut[tr] && !(st.atEnd && st.rest == 0):
+		case err != nil: // it may be the one
+			c.later(group)
+			return
+		case yes && open && !c.cut[tr] && !(st.atEnd && st.rest == 0):
 			s.taken = tr // the open file is read to its end first
 			return
 		case yes:
@@ -270,8 +296,15 @@ func (c *claims) search(tr *track) {
 	}
 }
 
-// move says that the content is in another file now.
+// move says that the content is in another file now. It is false where a reader has come before it.
 func (t *tailer) move(tr *track, s *sight, p *position, upto int64, cut bool) bool {
+	if !t.hold(tr) {
+		return false
+	}
+	defer t.giveBack(tr)
+	if tr.pos.offset != p.offset {
+		return false
+	}
 	var window []byte
 	if upto < p.offset {
 		var err error
@@ -282,7 +315,7 @@ func (t *tailer) move(tr *track, s *sight, p *position, upto int64, cut bool) bo
 	t.close(tr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	tr.pos.id = s.id
+	tr.id, tr.pos.id = s.id, s.id
 	tr.pos.flags &^= flagGzip | flagDone
 	if s.gzip {
 		tr.pos.flags |= flagGzip
@@ -293,6 +326,7 @@ func (t *tailer) move(tr *track, s *sight, p *position, upto int64, cut bool) bo
 	s.copied = cut && !s.gzip
 	tr.state = state{}
 	tr.trusted = true
+	t.env.Log.Debug("content is in another file now", "input", t.env.Name, "file", tr.name, "now", s.path, "key", tr.key, "offset", tr.pos.offset)
 	if !t.dry {
 		t.env.Positions.Set(tr.key, tr.pos.append(nil))
 	}
@@ -312,9 +346,10 @@ func (c *claims) settle() {
 			if tr.at != nil && tr.at.path == s.path && tr.at.copied {
 				s.copied = true
 			}
-			if tr.pos.name == "" {
+			if tr.name == "" { // it is too long for a position
+				tr.name = cmp.Or(s.name, s.path)
 				t.mu.Lock()
-				tr.pos.name = cmp.Or(s.name, s.path)
+				tr.pos.name = tr.name
 				t.mu.Unlock()
 			}
 			t.mu.Lock()
@@ -322,6 +357,7 @@ func (c *claims) settle() {
 			tr.state.moved = false
 			t.mu.Unlock()
 			tr.missing = time.Time{}
+		case c.doubt[c.groupOf(tr)]:
 		case c.cut[tr]:
 			t.replaced(tr)
 		case !c.unknown(tr):
@@ -350,17 +386,19 @@ func (c *claims) lastKnown(tr *track) bool {
 
 // replaced is for a content that was cut off before a copy of it could be found.
 func (t *tailer) replaced(tr *track) {
-	t.mu.Lock()
-	busy, p, st := tr.busy, tr.pos, tr.state
-	t.mu.Unlock()
-	if busy {
+	if !t.hold(tr) {
 		t.trouble = true
 		return
 	}
+	defer t.giveBack(tr)
+	p, st := tr.pos, tr.state
 	t.env.Counters.Truncations.Add(1)
 	seen := st.size
 	if tr.at != nil {
 		seen = max(seen, tr.at.size)
+	}
+	if tr.gzip() {
+		seen = 0
 	}
 	t.lost(tr, seen-p.offset, "the file was cut or written anew, and no copy of what it held is beside it")
 	t.drop(tr)
@@ -372,10 +410,14 @@ func (t *tailer) replaced(tr *track) {
 // those were read.
 func (t *tailer) away(tr *track, now time.Time, needed bool) {
 	t.mu.Lock()
-	busy, p, st, open := tr.busy, tr.pos, tr.state, tr.src != nil
+	busy, p, st := tr.busy, tr.pos, tr.state
+	_, open := t.open[tr]
 	seen := st.size
 	if tr.at != nil {
 		seen = max(seen, tr.at.size)
+	}
+	if p.flags&flagGzip != 0 {
+		seen = 0
 	}
 	tr.at = nil
 	t.mu.Unlock()
@@ -388,24 +430,26 @@ func (t *tailer) away(tr *track, now time.Time, needed bool) {
 	case tr.missing.IsZero():
 		tr.missing = now
 		t.lost(tr, seen-p.offset, "the file was removed, or moved out of its directory, before it was read")
-	case now.Sub(tr.missing) > goneAfter && !needed:
+	case now.Sub(tr.missing) > goneAfter && !needed && t.hold(tr):
 		t.drop(tr)
+		t.giveBack(tr)
 	}
 }
 
 // lost counts bytes that nobody can read any more.
 func (t *tailer) lost(tr *track, n int64, why string) {
-	if n <= 0 || tr.gzip() {
+	if n <= 0 {
 		return
 	}
 	t.env.Counters.LostBytes.Add(uint64(n))
-	t.env.Log.Warn("bytes of a file are lost", "input", t.env.Name, "file", tr.pos.name, "bytes", n, "why", why)
+	t.env.Log.Warn("bytes of a file are lost", "input", t.env.Name, "file", tr.name, "bytes", n, "why", why)
 }
 
-// drop forgets a content. No reader has it.
+// drop forgets a content. The caller holds it.
 func (t *tailer) drop(tr *track) {
 	t.close(tr)
 	t.mu.Lock()
+	t.env.Log.Debug("content is forgotten", "input", t.env.Name, "file", tr.name, "key", tr.key, "offset", tr.pos.offset)
 	delete(t.tracks, tr.key)
 	tr.dropped = true
 	t.mu.Unlock()

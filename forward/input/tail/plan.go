@@ -42,7 +42,7 @@ func Plan(opt Options, positions map[string][]byte) []Planned {
 		tracks = append(tracks, tr)
 	}
 	slices.SortFunc(tracks, func(a, b *track) int {
-		return cmp.Or(compareText(a.group, b.group), cmp.Compare(a.pos.gen, b.pos.gen), compareText(a.key, b.key))
+		return cmp.Or(compareText(a.group, b.group), cmp.Compare(a.gen, b.gen), compareText(a.key, b.key))
 	})
 	var all []Planned
 	for _, tr := range tracks {

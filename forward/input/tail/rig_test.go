@@ -173,6 +173,9 @@ func (g *rig) turns(n int) bool {
 		}
 		tr := g.takeLocked()
 		g.mu.Unlock()
+		if tr == nil {
+			continue
+		}
 		any = true
 		if err := g.r.turn(context.Background(), tr); err != nil {
 			g.t.Fatalf("turn: %v", err)

@@ -14,10 +14,11 @@ import (
 
 // How often the planner does something at most.
 const (
-	eventPause = 20 * time.Millisecond // between two batches of notifications, which the kernel puts together meanwhile
-	lookPause  = 50 * time.Millisecond // between two looks, and lookShare times what the last one took
-	lookShare  = 20
-	pollShare  = 100 // the same for looks at directories that nothing is told of
+	eventPause   = 20 * time.Millisecond // between two batches of notifications, which the kernel puts together meanwhile
+	lookPause    = 50 * time.Millisecond // between two looks, and lookShare times what the last one took
+	lookShare    = 20
+	recheckPause = 200 * time.Millisecond // after a look that could not judge a file
+	pollShare    = 100                    // the same for looks at directories that nothing is told of
 )
 
 // Run follows the files until ctx ends; then it returns nil. An error is one of handing over.
@@ -86,18 +87,25 @@ func (t *tailer) next() *track {
 		if t.ended {
 			return nil
 		}
-		if len(t.ready) > 0 {
-			return t.takeLocked()
+		if len(t.ready) == 0 {
+			t.more.Wait()
+		} else if tr := t.takeLocked(); tr != nil {
+			return tr
 		}
-		t.more.Wait()
 	}
 }
 
+// takeLocked takes the first file in line. It is nil where the planner holds that file: it comes again then.
 func (t *tailer) takeLocked() *track {
 	tr := t.ready[0]
 	t.ready[0] = nil
 	t.ready = t.ready[1:]
-	tr.queued, tr.busy, tr.again = false, true, false
+	tr.queued = false
+	if tr.busy || tr.dropped {
+		tr.again = true
+		return nil
+	}
+	tr.busy, tr.again = true, false
 	return tr
 }
 
@@ -227,7 +235,7 @@ func (p *planner) look() {
 		again = min(again, max(p.t.opt.Poll, pollShare*cost))
 	}
 	if p.t.recheck {
-		again = min(again, time.Second)
+		again = min(again, recheckPause)
 	}
 	p.safety = ended.Add(again)
 }

@@ -3,7 +3,9 @@ package tail
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 )
 
 // Two files are taken for copies of one content where so many bytes at their beginning are the same, and so many before
@@ -17,6 +19,9 @@ const (
 // is what a copy is that was made before the last bytes were written and read. An error is one of reading.
 func (s *sight) holds(p *position) (yes bool, upto int64, err error) {
 	gz := s.gzip
+	if err := s.refresh(); err != nil {
+		return false, 0, err
+	}
 	if !gz && s.size < p.offset {
 		return s.holdsPart(p)
 	}
@@ -30,6 +35,19 @@ func (s *sight) holds(p *position) (yes bool, upto int64, err error) {
 	}
 	src.close()
 	return p.head.n > 0 || p.offset > 0, p.offset, nil
+}
+
+// refresh looks at the file again: it may have grown or been replaced since.
+func (s *sight) refresh() error {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return err
+	}
+	if idOf(info) != s.id {
+		return fmt.Errorf("look at %s: %w", s.path, errMoved)
+	}
+	s.size, s.mtime = info.Size(), info.ModTime().UnixNano()
+	return nil
 }
 
 // holdsPart is holds for a file that is shorter than what was read.
@@ -57,12 +75,12 @@ func (s *sight) holdsPart(p *position) (yes bool, upto int64, err error) {
 // copyOf says whether the files a and b begin with the same bytes, one of them perhaps with more: one is then a copy of
 // the other, complete or still being made. Files of which one is empty are not.
 func copyOf(a, b *sight) (bool, error) {
-	x, _, err := openSource(a.path, a.id, a.gzip)
+	x, i, err := openSource(a.path, a.id, a.gzip)
 	if err != nil {
 		return false, err
 	}
 	defer x.close()
-	y, _, err := openSource(b.path, b.id, b.gzip)
+	y, j, err := openSource(b.path, b.id, b.gzip)
 	if err != nil {
 		return false, err
 	}
@@ -71,7 +89,7 @@ func copyOf(a, b *sight) (bool, error) {
 	if !same || err != nil || short || a.gzip || b.gzip {
 		return same, err
 	}
-	end := min(a.size, b.size)
+	end := min(i.Size(), j.Size())
 	same, _, err = sameAt(x, y, max(0, end-sameTail), min(end, sameTail))
 	return same, err
 }

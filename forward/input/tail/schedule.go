@@ -31,7 +31,7 @@ func (t *tailer) load() {
 		if tr.base == "" {
 			tr.base = p.name
 		}
-		tr.pos.marks = p.marks
+		tr.id, tr.gen, tr.name = p.id, p.gen, p.name
 		tr.state.size = p.offset
 		t.tracks[key] = tr
 	}
@@ -117,7 +117,7 @@ func (t *tailer) passedLocked(tr *track) bool {
 		o, st := b.of, &b.of.state
 		switch {
 		case o.dropped || st.fault != nil || o.done() || o.pos.offset >= b.upto:
-		case o.at == nil && o.src == nil && !o.busy: // it is gone
+		case !o.busy && o.at == nil && o.src == nil: // it is gone
 		case st.atEnd && !o.busy && (st.rest == 0 || st.held > 0 || o.at != nil && o.at.path == o.base):
 		default:
 			return false

@@ -15,9 +15,11 @@ type track struct {
 	key  string
 	base string // path of the file that the content was written to, or its first known one, without links
 
-	group string // what groupOf says of base; of the planner
-
-	// The planner's own.
+	// The planner's own; the first three as in pos.
+	id      fileID
+	gen     uint64
+	name    string
+	group   string    // what groupOf says of base
 	at      *sight    // the file that holds it; nil: none is known
 	missing time.Time // since when
 	trusted bool      // the file was found to hold the content since the start
@@ -173,11 +175,22 @@ func (t *tailer) closeOne(but *track) {
 	t.giveBack(oldest)
 }
 
-// giveBack ends the time in which the caller alone had the track.
+// hold takes a track that no reader has, so that none gets it before giveBack.
+func (t *tailer) hold(tr *track) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if tr.busy {
+		return false
+	}
+	tr.busy = true
+	return true
+}
+
+// giveBack ends hold.
 func (t *tailer) giveBack(tr *track) {
 	t.mu.Lock()
 	tr.busy = false
-	if tr.again {
+	if tr.again && !tr.dropped {
 		tr.again = false
 		t.enqueueLocked(tr)
 	}
