@@ -11,17 +11,25 @@ import (
 var errYield = errors.New("somebody else needs the turn")
 
 // turn lets one at a time through. Of those who wait, the last one is the next, so that no more of them work than are
-// needed. The zero turn is ready.
+// needed; who demands it comes before all others, or two who find nothing to do could pass it to each other for ever. The
+// zero turn is ready.
 type turn struct {
 	mu      sync.Mutex // guards everything below
 	held    bool
-	waiting []chan struct{}
+	waiting queued
+	urgent  queued                  // those who demand it
 	needed  int                     // how many want it even from a holder who only waits for something
 	yield   context.CancelCauseFunc // of that holder
 }
 
+// queued are those who wait for a turn; the channel of the one that gets it is closed.
+type queued []chan struct{}
+
 // take waits for the turn, false when ctx ends first.
-func (t *turn) take(ctx context.Context) bool {
+func (t *turn) take(ctx context.Context) bool { return t.join(ctx, &t.waiting) }
+
+// join is take among those in a queue.
+func (t *turn) join(ctx context.Context, among *queued) bool {
 	t.mu.Lock()
 	if !t.held {
 		t.held = true
@@ -29,7 +37,7 @@ func (t *turn) take(ctx context.Context) bool {
 		return true
 	}
 	mine := make(chan struct{})
-	t.waiting = append(t.waiting, mine)
+	*among = append(*among, mine)
 	t.mu.Unlock()
 	select {
 	case <-mine:
@@ -37,9 +45,9 @@ func (t *turn) take(ctx context.Context) bool {
 	case <-ctx.Done():
 	}
 	t.mu.Lock()
-	i := slices.Index(t.waiting, mine)
+	i := slices.Index(*among, mine)
 	if i >= 0 {
-		t.waiting = slices.Delete(t.waiting, i, i+1)
+		*among = slices.Delete(*among, i, i+1)
 	}
 	t.mu.Unlock()
 	if i < 0 { // it was given at the same moment
@@ -56,7 +64,7 @@ func (t *turn) demand(ctx context.Context) bool {
 		t.yield(errYield)
 	}
 	t.mu.Unlock()
-	ok := t.take(ctx)
+	ok := t.join(ctx, &t.urgent)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.needed--
@@ -67,13 +75,17 @@ func (t *turn) demand(ctx context.Context) bool {
 func (t *turn) give() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	last := len(t.waiting) - 1
+	next := &t.urgent
+	if len(*next) == 0 {
+		next = &t.waiting
+	}
+	last := len(*next) - 1
 	if last < 0 {
 		t.held = false
 		return
 	}
-	close(t.waiting[last])
-	t.waiting = t.waiting[:last]
+	close((*next)[last])
+	*next = (*next)[:last]
 }
 
 // lend is for a holder who is going to wait: the context ends, with errYield, when somebody demands the turn. The holder

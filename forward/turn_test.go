@@ -66,3 +66,31 @@ func TestTurn(t *testing.T) {
 		}
 	})
 }
+
+// TestTurnOfOneWhoNeedsIt: others who come later, and have nothing to do, do not keep it from the one that demands it.
+func TestTurnOfOneWhoNeedsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var turn turn
+		ctx := t.Context()
+		turn.take(ctx)
+		var order []string // of one at a time
+		var all sync.WaitGroup
+		wait := func(name string, get func(context.Context) bool) {
+			all.Go(func() {
+				if get(ctx) {
+					order = append(order, name)
+					turn.give()
+				}
+			})
+			synctest.Wait()
+		}
+		wait("early", turn.take)
+		wait("needs it", turn.demand)
+		wait("late", turn.take)
+		turn.give()
+		all.Wait()
+		if fmt.Sprint(order) != "[needs it late early]" {
+			t.Errorf("order %v", order)
+		}
+	})
+}
