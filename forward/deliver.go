@@ -84,6 +84,9 @@ func (l *lane) send(stop, hard context.Context) error {
 			}
 		}
 	}
+	if l.keys.MaxBacklog > 0 {
+		defer l.watch(stop)()
+	}
 	return l.out.Send(hard, &l.hand.batch)
 }
 

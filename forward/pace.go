@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// lookEvery is how often a wait looks at max_backlog.
+	// lookEvery is how often a wait, or a request that takes long, looks at max_backlog.
 	lookEvery = time.Second
 	// mostBurst bounds what rate_limit lets through at once, in bytes.
 	mostBurst = 1 << 30
@@ -37,6 +37,19 @@ func (l *lane) rest(stop context.Context, d time.Duration) bool {
 			}
 		}
 	}
+}
+
+// watch looks at max_backlog for a lane whose Send may hang, until the function that it returns is called.
+func (l *lane) watch(stop context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(stop)
+	done := ended(func() {
+		for pause(ctx, lookEvery) {
+			if l.swamped() {
+				l.shedOthers(ctx)
+			}
+		}
+	})
+	return func() { cancel(); <-done }
 }
 
 // swamped says that more than max_backlog waits.
@@ -76,10 +89,10 @@ func (l *lane) keepPace(stop context.Context) bool {
 	if l.limiter == nil || b.Len() == b.Filtered() {
 		return true
 	}
-	left := b.Bytes() * b.Pending() / (b.Len() - b.Filtered())
+	left := int64(b.Bytes()) * int64(b.Pending()) / int64(b.Len()-b.Filtered())
 	for left > 0 {
-		n := min(left, l.limiter.Burst())
-		left -= n
+		n := int(min(left, int64(l.limiter.Burst())))
+		left -= int64(n)
 		now := time.Now()
 		delay := l.limiter.ReserveN(now, n).DelayFrom(now)
 		if delay == 0 {
