@@ -51,6 +51,24 @@ func (p Position) Newer(q Position) bool {
 	return p.Step > q.Step
 }
 
+// Latest is the newer of two positions of one output, with what the other has done beyond it: within a stream nothing that
+// was done becomes undone, and a newer position may have had no room for all of it.
+func Latest(p, q Position) Position {
+	if q.Newer(p) {
+		p, q = q, p
+	}
+	p = p.clone()
+	if p.Stream != q.Stream {
+		return p
+	}
+	done := Ranges(p.Done)
+	for _, r := range q.Done {
+		done = done.Add(max(r.First, p.Floor), r.Last)
+	}
+	p.Done = done[:min(len(done), MaxDone)]
+	return p
+}
+
 // A position as bytes, little-endian, in the database and in positions frames alike. The ranges are distances, since
 // a thousand of them have to fit where a few dozen bytes are usual: from the end of the one before (from the floor
 // for the first), and from First to Last.

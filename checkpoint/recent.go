@@ -64,7 +64,7 @@ func WithRecent(store Store, fsys vfs.FS, path string) (*Recent, error) {
 	return r, nil
 }
 
-// Load returns, of each output, the newer of what the store and the file have.
+// Load returns, of each output, the newer of what the store and the file have; what the older one has done counts too.
 func (r *Recent) Load() (map[string]Position, error) {
 	stored, err := r.Store.Load()
 	if err != nil {
@@ -77,14 +77,13 @@ func (r *Recent) Load() (map[string]Position, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, p := range r.found {
-		if old, known := all[key]; !known || p.Newer(old) {
-			all[key] = p.clone()
-		}
+		all[key] = Latest(p, all[key])
 	}
 	return all, nil
 }
 
-// Note writes where an output stands. A position that does not fit, because of many done ranges, is written without them.
+// Note writes where an output stands. A position that does not fit, because of many done ranges, is written without the
+// last ones.
 func (r *Recent) Note(key string, p Position) error {
 	slot, err := encodeSlot(key, p)
 	if err != nil {
@@ -135,8 +134,8 @@ func (r *Recent) Close() error {
 
 func encodeSlot(key string, p Position) ([]byte, error) {
 	value, err := p.Encode()
-	if err == nil && 8+len(key)+len(value) > slotSize {
-		p.Done = nil
+	for err == nil && 8+len(key)+len(value) > slotSize && len(p.Done) > 0 {
+		p.Done = p.Done[:len(p.Done)/2]
 		value, err = p.Encode()
 	}
 	if err != nil {

@@ -69,3 +69,34 @@ func TestRecent(t *testing.T) {
 		}
 	}
 }
+
+// TestRecentRanges: a slot has no room for many done ranges, but what the store has of them counts on, or a kill would
+// repeat what several requests at once have delivered beyond one that hangs.
+func TestRecentRanges(t *testing.T) {
+	fsys, store := faultfs.New(), NewMemory()
+	r := openRecent(t, fsys, store)
+	stuck := Position{Floor: 20, Step: 1}
+	for i := range uint64(200) {
+		stuck.Done = append(stuck.Done, Range{First: 1000 + 3000*i, Last: 2000 + 3000*i})
+	}
+	if err := r.Save(map[string]Position{"out/a": stuck}); err != nil {
+		t.Fatal(err)
+	}
+	stuck.Step, stuck.State = 2, bytes.Repeat([]byte{1}, MaxState)
+	stuck.Done[0].First = 900
+	stuck.Done = append(stuck.Done, Range{First: 900000, Last: 900001}) // which alone may come again
+	if err := r.Note("out/a", stuck); err != nil {
+		t.Fatal(err)
+	}
+	all, err := openRecent(t, fsys, store.Reopen()).Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := all["out/a"]
+	if want := stuck.Done[:200]; got.Step != 2 || fmt.Sprint(got.Done) != fmt.Sprint(want) {
+		t.Errorf("step %d, %d ranges from %v, want %d from %v", got.Step, len(got.Done), got.Done[:min(1, len(got.Done))], len(want), want[0])
+	}
+	if err := got.validate(); err != nil {
+		t.Error(err)
+	}
+}

@@ -200,9 +200,8 @@ func (s *starter) gather() {
 		s.Report.note(fmt.Sprintf("the position of output %s in the log cannot be read", name))
 	}
 	for key, p := range s.stored {
-		name, ok := checkpoint.OutputName(key)
-		if was, known := s.Outputs[name]; ok && (!known || p.Newer(was)) {
-			s.Outputs[name] = p
+		if name, ok := checkpoint.OutputName(key); ok {
+			s.Outputs[name] = checkpoint.Latest(p, s.Outputs[name])
 		}
 	}
 }
