@@ -59,6 +59,7 @@ func (q *Queue) Reader(output string, start StartAt) *Reader {
 		r = q.knownReader(output, checkpoint.Position{Floor: floor})
 		r.version++ // saved at once: from now on the queue holds records for this output
 		r.durable = 0
+		r.note()
 		q.readers[output] = r
 	}
 	r.attach(true)
