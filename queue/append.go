@@ -49,9 +49,6 @@ func (q *Queue) append(ctx context.Context, runs []segment.Run, kept bool) (uint
 	if count == 0 {
 		return q.lastAppended(), nil
 	}
-	if limit := q.limits.Load().MaxSize; int64(raw) > limit/2 {
-		return 0, fmt.Errorf("append %d bytes to a queue of %d: %w", raw, limit, ErrTooLarge)
-	}
 	if err := q.admit(ctx, raw, count, kept); err != nil {
 		return 0, err
 	}
@@ -85,6 +82,14 @@ func (q *Queue) check(r *segment.Run) error {
 		return fmt.Errorf("%d bytes are more than a frame may hold", len(r.Body))
 	case len(r.Key)+len(r.Position)+len(r.Attributes) > attributesLimit:
 		return fmt.Errorf("key, position and attributes of %d bytes, at most %d", len(r.Key)+len(r.Position)+len(r.Attributes), attributesLimit)
+	}
+	return nil
+}
+
+// fits is an error for an append that the queue could never hold. Limits may change while one waits.
+func (q *Queue) fits(raw int) error {
+	if limit := q.limits.Load().MaxSize; int64(raw) > limit/2 {
+		return fmt.Errorf("append %d bytes to a queue of %d: %w", raw, limit, ErrTooLarge)
 	}
 	return nil
 }
@@ -168,6 +173,9 @@ func (q *Queue) enqueueLocked(d *draft) {
 // large append is not starved by small ones.
 func (q *Queue) admit(ctx context.Context, raw int, count uint64, kept bool) error {
 	for {
+		if err := q.fits(raw); err != nil {
+			return err
+		}
 		changed := q.room.wait()
 		again, err := q.admitInTurn(ctx, raw, count, kept)
 		if !again {
@@ -209,6 +217,9 @@ func (q *Queue) admitInTurn(ctx context.Context, raw int, count uint64, kept boo
 	}
 	for {
 		changed := q.room.wait()
+		if err := q.fits(raw); err != nil { // or those behind it would wait for ever
+			return false, err
+		}
 		admitted, err := q.tryAdmit(raw, count, kept)
 		if admitted || err != nil {
 			return false, err

@@ -296,3 +296,36 @@ func TestLimitsOfAFullDisk(t *testing.T) {
 func rangeOf(f *segment.Frame) checkpoint.Range {
 	return checkpoint.Range{First: f.First, Last: f.Last()}
 }
+
+// TestLowerMaxSizeUnderALargeAppend: an append that has to wait, and is larger than the new limits will ever allow, is
+// refused; it does not keep the others waiting behind it.
+func TestLowerMaxSizeUnderALargeAppend(t *testing.T) {
+	for _, kept := range []bool{false, true} {
+		b := newBench(t, func(o *Options) {
+			o.MaxSize, o.Codec = 8<<20, segment.None
+			if kept {
+				o.WhenFull = DropNewest
+			}
+		})
+		r := b.q.Reader("out", Oldest)
+		large := []segment.Run{linesRun(noise(1, 2<<20))}
+		for n := 0; ; n++ {
+			b.fill(1, 100000)
+			if b.q.hasRoom(2<<20) != nil {
+				break
+			}
+		}
+		refused := make(chan error, 1)
+		go func() {
+			_, err := b.q.append(b.ctx, large, kept)
+			refused <- err
+		}()
+		waitFor(t, "it waits", func() bool { return kept || b.q.somebodyWaits() })
+		b.q.SetLimits(b.limitsOf(func(l *Limits) { l.MaxSize = 1 << 20 }))
+		b.take(r, int(b.q.lastAppended()))
+		if err := <-refused; !errors.Is(err, ErrTooLarge) {
+			t.Errorf("kept %v: %v, want that it is too large", kept, err)
+		}
+		b.fill(1, 1000)
+	}
+}
