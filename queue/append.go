@@ -205,7 +205,7 @@ func (q *Queue) admitInTurn(ctx context.Context, raw int, count uint64, kept boo
 	}
 	defer func() { <-q.turn }()
 	if when := q.limits.Load().WhenFull; raw > q.heldLimit() && when != DropOldest { // lookAhead did not reckon with so much
-		err := q.hasRoom(int64(raw))
+		err := q.roomFor(int64(raw))
 		if kept && when == DropNewest && isFull(err) {
 			return true, nil
 		}

@@ -62,7 +62,7 @@ func (q *Queue) keepUp() {
 		if left := q.flushDrops(!q.isFullNow()); left > 0 {
 			again(left)
 		}
-		if left, _ := q.trim(); left > 0 {
+		if left, _ := q.trim(q.wanted.Load()); left > 0 {
 			again(left)
 		}
 		q.makeReserve()
@@ -164,15 +164,15 @@ func (q *Queue) lowestDurable() uint64 {
 	return low
 }
 
-// isShort says whether the queue will be full soon, a few segments from now.
-func (q *Queue) isShort() bool {
-	return q.hasRoom(q.ahead()+2*q.segmentSize()) != nil
+// isShort says whether the queue will be full soon, a few segments from now, or has no room for an append of that size.
+func (q *Queue) isShort(wanted int64) bool {
+	return q.hasRoom(max(q.ahead(), wanted)+2*q.segmentSize()) != nil
 }
 
 // trim deletes segments whose every record is done for every output, durably, and whose positions a newer one has, the
-// oldest first, and keeps those that are wanted longer, as long as new records have room. It returns when to look again
-// because of KeepFor, or 0, and whether anything was deleted.
-func (q *Queue) trim() (again time.Duration, freed bool) {
+// oldest first, and keeps those that are wanted longer, as long as new records have room, an append of that size too. It
+// returns when to look again because of KeepFor, or 0, and whether anything was deleted.
+func (q *Queue) trim(wanted int64) (again time.Duration, freed bool) {
 	if q.opt.offline {
 		return 0, false
 	}
@@ -187,7 +187,7 @@ func (q *Queue) trim() (again time.Duration, freed bool) {
 	}
 	for _, f := range delivered {
 		left, large := limits.KeepFor-time.Since(f.delivered), kept > limits.KeepSize
-		if f.holdsRecords() && (left > 0 || !large) && !q.isShort() {
+		if f.holdsRecords() && (left > 0 || !large) && !q.isShort(wanted) {
 			if large {
 				again = left
 			}

@@ -326,6 +326,28 @@ func TestLowerMaxSizeUnderALargeAppend(t *testing.T) {
 		if err := <-refused; !errors.Is(err, ErrTooLarge) {
 			t.Errorf("kept %v: %v, want that it is too large", kept, err)
 		}
+		waitFor(t, "it has shrunk", func() bool { return !b.q.isFullNow() })
 		b.fill(1, 1000)
+	}
+}
+
+// TestKeptGoesForALargeAppend: what is only kept makes room for a record that is larger than what the queue looks ahead
+// for, whether the record waits or would be dropped.
+func TestKeptGoesForALargeAppend(t *testing.T) {
+	for _, when := range []WhenFull{Block, DropNewest, DropOldest} {
+		for _, kept := range []bool{false, true} {
+			b := newBench(t, func(o *Options) {
+				o.MaxSize, o.Codec, o.KeepFor, o.WhenFull = 8<<20, segment.None, time.Hour, when
+			})
+			r := b.q.Reader("out", Oldest)
+			for b.q.hasRoom(3<<20) == nil {
+				b.deliver(r, 10)
+			}
+			ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
+			_, err := b.q.append(ctx, []segment.Run{linesRun(noise(1, 3<<20))}, kept)
+			if cancel(); err != nil {
+				t.Errorf("%v, kept %v: %v", when, kept, err)
+			}
+		}
 	}
 }

@@ -32,6 +32,17 @@ func (q *Queue) hasRoom(size int64) error {
 	return q.hasDisk(size)
 }
 
+// roomFor is hasRoom for records: what is only kept goes before they are refused.
+func (q *Queue) roomFor(size int64) error {
+	err := q.hasRoom(size)
+	if isFull(err) {
+		if _, freed := q.trim(size); freed {
+			err = q.hasRoom(size)
+		}
+	}
+	return err
+}
+
 // hasDisk checks the file system for size more bytes.
 func (q *Queue) hasDisk(size int64) error {
 	space, err := q.opt.FS.Space(q.opt.Dir)
@@ -53,12 +64,7 @@ func (w *writer) lookAhead() error {
 		q.setFull(nil)
 		return nil
 	}
-	err := q.hasRoom(max(q.ahead(), q.wanted.Load()))
-	if isFull(err) {
-		if _, freed := q.trim(); freed { // what is only kept goes before records are refused
-			err = q.hasRoom(max(q.ahead(), q.wanted.Load()))
-		}
-	}
+	err := q.roomFor(max(q.ahead(), q.wanted.Load()))
 	if err == nil {
 		err = w.allocate(min(w.out.End()+int64(q.heldLimit()), int64(w.out.Header().Size)))
 	}
