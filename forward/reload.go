@@ -169,7 +169,7 @@ func (e *Engine) replace(ctx context.Context, s *stopper, cfg *config.Config, ne
 	var did changes
 	now := e.roster.Load()
 	inputs, outputs := compare(&did, now.sources, next.sources), compare(&did, now.consumers, next.consumers)
-	e.limit(cfg)
+	e.limit(e.settings.Swap(cfg), cfg) // the queue of dead letters may be opened at any time, with what is in force then
 	for _, ending := range did.ending {
 		e.leaving.send(ending, time.Duration(cfg.ShutdownTimeout))
 	}
@@ -183,7 +183,6 @@ func (e *Engine) replace(ctx context.Context, s *stopper, cfg *config.Config, ne
 	if e.opt.Level != nil {
 		e.opt.Level.Set(cfg.Log.Least())
 	}
-	e.settings.Store(cfg)
 	e.roster.Store(next)
 	e.greet()
 	e.settle(ctx, inputs)
@@ -191,13 +190,12 @@ func (e *Engine) replace(ctx context.Context, s *stopper, cfg *config.Config, ne
 }
 
 // limit puts the limits of the queues in force, where they differ.
-func (e *Engine) limit(cfg *config.Config) {
+func (e *Engine) limit(was, cfg *config.Config) {
 	limits := queueLimits(cfg)
-	if limits == queueLimits(e.settings.Load()) {
+	if limits == queueLimits(was) {
 		return
 	}
 	e.queue.Load().SetLimits(limits)
-	limits.ForgetAfter = 0 // as when it was opened
 	e.dead.limit(limits)
 }
 
