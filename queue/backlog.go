@@ -35,8 +35,9 @@ func (r *Reader) Shed(limit int64) (dropped uint64) {
 	if first <= floor {
 		return 0
 	}
+	from := max(floor, r.q.files.first(mark)) // what the queue has dropped before that is in the ledger already
 	r.progress.mu.Lock()
-	missing := r.done.Without(floor, first-1)
+	missing := r.done.Without(from, first-1)
 	r.progress.mu.Unlock()
 	if !r.q.noteShed(r.name, missing) {
 		return 0

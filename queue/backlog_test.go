@@ -263,3 +263,24 @@ func TestShedAfterPowerLoss(t *testing.T) {
 		}
 	}
 }
+
+// TestShedAfterDropOldest: what the queue has dropped is not given up once more.
+func TestShedAfterDropOldest(t *testing.T) {
+	b := newBench(t, small(DropOldest))
+	r := b.q.Reader("slow", Oldest)
+	b.fill(200, 20000)
+	before := b.q.Status()
+	n := r.Shed(0)
+	if s := b.q.Status(); before.DroppedOldest == 0 || n+s.DroppedOldest != 200 || s.Outputs[0].Shed != n {
+		t.Errorf("%d dropped by the queue, %d given up, of 200", s.DroppedOldest, n)
+	}
+	var told uint64
+	for _, loss := range b.ledger() {
+		if told += loss.Count; loss.Cause == recovery.CauseBacklog && loss.First <= before.DroppedOldest {
+			t.Errorf("the ledger has %d-%d twice", loss.First, loss.Last)
+		}
+	}
+	if told != 200 {
+		t.Errorf("the ledger tells of %d records", told)
+	}
+}
