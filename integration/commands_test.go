@@ -42,6 +42,7 @@ func newTerminal(t *testing.T, dir string) *terminal {
 	}
 	cmd := exec.Command("bash")
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=10") // instead of a second for each command
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := cmd.StdinPipe()
 	must(t, err)

@@ -109,7 +109,8 @@ func (s Section) DecodeAll(into ...any) error {
 }
 
 // Place gives an error of the section's kind its file and line, as one or several *Error: those that Decode made have
-// theirs; any other is put at the key that its text begins with, or else at the section.
+// theirs; any other is put at the key that its text begins with, such as "listen = ...", "tls.cert = ..." or "paths: ...",
+// or else at the section.
 func (s Section) Place(err error) error {
 	if err == nil {
 		return nil
@@ -123,8 +124,8 @@ func (s Section) Place(err error) error {
 		e.File = s.doc.name
 	}
 	word, _, _ := strings.Cut(e.What, " ")
-	if _, ok := s.table[word]; ok {
-		e.Line = s.doc.line(append(s.path[:len(s.path):len(s.path)], word))
+	if keys := strings.Split(strings.TrimSuffix(word, ":"), "."); s.has(keys) {
+		e.Line = s.doc.line(append(s.path[:len(s.path):len(s.path)], keys...))
 		if s.doc.bad[e.Line] {
 			return nil
 		}
@@ -132,4 +133,17 @@ func (s Section) Place(err error) error {
 	}
 	e.What = fmt.Sprintf("[%s]: %s", strings.Join(s.path, "."), e.What)
 	return e
+}
+
+// has says whether the section has a key, which may be one of a table in it.
+func (s Section) has(keys []string) bool {
+	var value any = s.table
+	for _, key := range keys {
+		table, _ := value.(map[string]any)
+		var ok bool
+		if value, ok = table[key]; !ok {
+			return false
+		}
+	}
+	return true
 }

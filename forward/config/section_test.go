@@ -157,10 +157,15 @@ func TestDecodeKeepsQuietAboutAMissingVariable(t *testing.T) {
 }
 
 func TestPlace(t *testing.T) {
-	s := section(t, "\nlisten = 'x'")
+	s := section(t, "\nlisten = 'x'\npaths = []\ntls.cert = ''\nmultiline.start = '('")
 	for text, want := range map[string]string{
 		"listen = \"x\" is no address; write HOST:PORT": "f:4: listen = \"x\" is no address; write HOST:PORT",
 		"url is missing; add it":                        "f:2: [input.app]: url is missing; add it",
+		"paths: \"x\" is not absolute":                  "f:5: paths: \"x\" is not absolute",
+		"tls.cert is not alone; add tls.key":            "f:6: tls.cert is not alone; add tls.key",
+		"multiline.start = \"(\" is no expression":      "f:7: multiline.start = \"(\" is no expression",
+		"tls.key is missing":                            "f:2: [input.app]: tls.key is missing",
+		"listen.cert is strange":                        "f:2: [input.app]: listen.cert is strange",
 	} {
 		if got := s.Place(errors.New(text)); got == nil || got.Error() != want {
 			t.Errorf("%s: got %v, want %s", text, got, want)

@@ -106,7 +106,7 @@ func (h *httpInput) Run(ctx context.Context, emit Emit) error {
 	}
 	secure, err := h.tls.Server()
 	if err != nil {
-		return fmt.Errorf("input %s: %w", h.env.Name, err)
+		return startTLS(h.env.Name, err)
 	}
 	ln, err := h.env.listen(ctx, h.listen)
 	if err != nil {

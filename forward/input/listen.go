@@ -81,6 +81,11 @@ func (e *Env) listenPacket(ctx context.Context, address string) (*net.UDPConn, e
 	return conn.(*net.UDPConn), nil
 }
 
+// startTLS is the error of an input whose certificate files cannot be used.
+func startTLS(name string, err error) error {
+	return fmt.Errorf("start TLS: %w; correct the file, or its name in [input.%s]", err, name)
+}
+
 func (e *Env) listenError(address string, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {

@@ -86,7 +86,7 @@ func newStreams(env *Env, keys streamKeys) streams {
 // prepare opens what is not opened to check a configuration.
 func (s *streams) prepare(emit Emit) (err error) {
 	if s.secure, err = s.keys.TLS.Server(); err != nil {
-		return fmt.Errorf("start TLS for input %s: %w; correct the file, or its name in [input.%s]", s.env.Name, err, s.env.Name)
+		return startTLS(s.env.Name, err)
 	}
 	if s.secure != nil {
 		// Senders of logs stay connected, and many never read: a ticket that lies unread in their socket turns its close
