@@ -12,12 +12,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"logmule/forward/admin"
@@ -247,7 +249,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.log.Warn(`sync = "never": acknowledged records can be lost when the power fails`)
 	}
 	q, err := e.outside.queue(queueOptions(cfg, cfg.DataDir, e.log))
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("open queue in %s: %w; data_dir has to be a directory that this user may make, or read and write", cfg.DataDir, err)
+	case err != nil:
 		return fmt.Errorf("open queue in %s: %w", cfg.DataDir, err)
 	}
 	e.queue.Store(q)
