@@ -58,7 +58,9 @@ func (s *splitter) group(raw []byte, at situation) chunk {
 			if long && s.encoding.wide() {
 				end &^= 1
 			}
-			s.record1(&c, end, lines, true)
+			if !s.record1(&c, end, lines, true) {
+				return c
+			}
 			c.skip = flagSkipGroup
 			if long {
 				c.skip = flagSkipLine
@@ -83,7 +85,7 @@ func (s *splitter) rawMax() int {
 // record1 adds the record in scratch to the chunk, which then reaches to end. It is false, and the chunk as before, where
 // the record is one too many for a pack.
 func (s *splitter) record1(c *chunk, end, lines int, cut bool) bool {
-	if c.count > 0 && len(s.own)+len(s.scratch) >= s.limit {
+	if c.count > 0 && (len(s.own)+len(s.scratch) >= s.limit || c.count == s.most) {
 		return false
 	}
 	r := pack.Record{Attributes: pack.Attributes{Severity: pack.DefaultSeverity}, Payload: s.scratch}

@@ -13,7 +13,9 @@ import (
 // a pack behind. A larger record is a pack of its own.
 const (
 	bodyLimit   = 256 << 10
-	recordExtra = 1 << 10 // what a record of several lines takes beside its text, and some more
+	growLimit   = 64 << 10 // the same where records grow on their way to the queue: then at most
+	growRecords = 256      // records, and what grows is what each of them has
+	recordExtra = 1 << 10  // what a record of several lines takes beside its text, and some more
 )
 
 // Encoding is how the bytes of a file become UTF-8.
@@ -52,6 +54,7 @@ func (m *Multiline) begins(line []byte) bool {
 // splitter cuts the bytes of files into records. It keeps nothing between two calls but memory.
 type splitter struct {
 	limit     int // bytes of a body of several records, at most
+	most      int // records of a body, at most; 0: any number
 	max       int // longest record, in bytes as they are emitted
 	encoding  Encoding
 	multiline *Multiline
@@ -142,6 +145,9 @@ func (s *splitter) plain(raw []byte, at situation) chunk {
 	if end == 0 {
 		return s.unfinished(raw, at)
 	}
+	if s.most > 0 {
+		end = s.firstLines(raw[:end])
+	}
 	if end > s.max+1 {
 		end = s.shortLines(raw[:end])
 		if end == 0 {
@@ -150,6 +156,15 @@ func (s *splitter) plain(raw []byte, at situation) chunk {
 		}
 	}
 	return chunk{body: raw[:end], form: pack.Lines, count: pack.CountLines(raw[:end]), upto: end}
+}
+
+// firstLines returns how many bytes the first lines have, as many as a body may hold.
+func (s *splitter) firstLines(body []byte) int {
+	at := 0
+	for n := 0; n < s.most && at < len(body); n++ {
+		at += bytes.IndexByte(body[at:], '\n') + 1
+	}
+	return at
 }
 
 // shortLines returns how many bytes there are before the first line that is too long.
@@ -211,7 +226,7 @@ func (s *splitter) decoded(raw []byte, at situation) chunk {
 		}
 		s.scratch = append(append(s.scratch, text...), '\n')
 		c.count++
-		if long {
+		if long || c.count == s.most {
 			break
 		}
 	}

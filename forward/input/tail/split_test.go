@@ -164,6 +164,7 @@ func FuzzSplit(f *testing.F) {
 			m = &Multiline{Start: regexp.MustCompile(`^[0-9]`), MaxLines: 5}
 		}
 		s, _ := newTestSplitter(e, most, m)
+		s.most = int(kind) / 8 % 4
 		got, cut := splitAll(t, s, raw, max(block, 2), e == UTF16BE)
 		for _, r := range got {
 			if len(r) > most {

@@ -159,15 +159,15 @@ func (t *tailer) once(what, path string) {
 
 // newSplitter makes what one reader needs to cut bytes into records.
 func (t *tailer) newSplitter() *splitter {
-	limit := bodyLimit
+	limit, most := bodyLimit, 0
 	if t.opt.Grows {
-		limit /= 4
+		limit, most = growLimit, growRecords
 	}
 	if t.opt.Multiline != nil {
 		limit -= recordExtra
 	}
 	return &splitter{
-		limit: limit, max: t.opt.MaxRecord, encoding: t.opt.Encoding, multiline: t.opt.Multiline,
+		limit: limit, most: most, max: t.opt.MaxRecord, encoding: t.opt.Encoding, multiline: t.opt.Multiline,
 		invalid: func(n int) { t.env.Counters.EncodingErrors.Add(uint64(n)) },
 	}
 }
