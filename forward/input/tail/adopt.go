@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -30,6 +31,7 @@ func (c *claims) adopt() {
 			}
 		}
 	}
+	c.publish()
 }
 
 // sure says whether it is certain which content each file of a group holds. It has to be before a new file is judged: one
@@ -151,6 +153,17 @@ func (c *claims) consider(group string, s *sight, i int, at stand) {
 	}
 }
 
+// liveOf is the path of the file that s is a rotated form of, where no content of it is known.
+func (c *claims) liveOf(s *sight) string {
+	for _, live := range livesOf(filepath.Base(s.path)) {
+		live = filepath.Join(filepath.Dir(s.path), live)
+		if c.v.files[live] != nil || c.v.matching(live) != "" {
+			return live
+		}
+	}
+	return s.path
+}
+
 // since is when files like s were looked for first.
 func (c *claims) since(s *sight) int64 {
 	for _, live := range livesOf(filepath.Base(s.path)) {
@@ -201,15 +214,19 @@ func (c *claims) isCopy(group string, s *sight) (*track, error) {
 // begin makes the content of a file known.
 func (t *tailer) begin(c *claims, group string, s *sight) {
 	tr := &track{key: newKey(), base: s.path, group: group, at: s, fresh: true, trusted: true}
-	tr.pos = position{id: s.id, mtime: s.mtime, name: cmp.Or(s.name, s.path), gen: 1}
+	tr.pos = position{id: s.id, mtime: s.mtime, name: cmp.Or(s.name, s.path)}
 	if s.gzip {
 		tr.pos.flags = flagGzip
 	}
+	tr.pos.gen = c.genOf(group, s)
 	for _, other := range c.group[group] {
-		tr.pos.gen = max(tr.pos.gen, other.gen+1)
 		if s.name == "" && !other.fresh { // its rotated file
 			tr.base, tr.pos.name = other.base, other.name
 		}
+	}
+	if s.name == "" && tr.base == s.path {
+		tr.base = c.liveOf(s)
+		tr.pos.name = tr.base
 	}
 	if tr.base != tr.pos.name {
 		tr.pos.base = tr.base
@@ -229,16 +246,10 @@ func (t *tailer) begin(c *claims, group string, s *sight) {
 	t.faults.over("file " + s.path)
 	c.before(tr, group)
 	s.taken = tr
-	c.begun[s.id] = tr
-	t.mu.Lock()
-	t.tracks[tr.key] = tr
-	t.mu.Unlock()
 	c.at[tr] = s
-	t.env.Log.Debug("file is begun", "input", t.env.Name, "file", s.path, "key", tr.key, "offset", tr.pos.offset)
+	c.begun[s.id] = tr
 	c.group[group] = append(c.group[group], tr)
-	if !t.dry {
-		t.env.Positions.Set(tr.key, tr.pos.append(nil))
-	}
+	c.fresh = append(c.fresh, tr)
 	t.mu.Lock()
 	keep := !t.dry && len(t.open) < t.opt.MaxOpen && !tr.state.atEnd
 	t.mu.Unlock()
@@ -247,6 +258,115 @@ func (t *tailer) begin(c *claims, group string, s *sight) {
 	} else {
 		src.close()
 		tr.head = nil
+	}
+}
+
+// publish makes the new contents known, if the files of their groups are still what they were when they were looked at:
+// then there was a moment in which all of that was so at once. Else they are left to the next look.
+func (c *claims) publish() {
+	t := c.t
+	c.second = map[string][]os.DirEntry{}
+	moving := map[string]bool{}
+	for _, tr := range c.fresh {
+		if _, known := moving[tr.group]; !known {
+			moving[tr.group] = c.doubt[tr.group] || !c.steady(tr.group)
+		}
+		if p := tr.pos; !moving[tr.group] && p.head.n > 0 {
+			if yes, _, err := tr.at.holds(&p); !yes || err != nil {
+				moving[tr.group] = true
+			}
+		}
+	}
+	for _, tr := range c.fresh {
+		if moving[tr.group] {
+			c.later(tr.group)
+			t.close(tr)
+			delete(c.at, tr)
+			c.group[tr.group] = slices.DeleteFunc(c.group[tr.group], func(o *track) bool { return o == tr })
+			continue
+		}
+		t.mu.Lock()
+		t.tracks[tr.key] = tr
+		t.mu.Unlock()
+		t.env.Log.Debug("file is begun", "input", t.env.Name, "file", tr.at.path, "key", tr.key, "offset", tr.pos.offset)
+		if !t.dry {
+			t.env.Positions.Set(tr.key, tr.pos.append(nil))
+		}
+	}
+	for _, tr := range c.fresh {
+		if !moving[tr.group] {
+			c.lineUp(tr)
+		}
+	}
+}
+
+// lineUp lets the younger contents of which nothing was read yet wait for one that was found late.
+func (c *claims) lineUp(late *track) {
+	for _, tr := range c.group[late.group] {
+		c.t.mu.Lock()
+		unread := tr != late && tr.gen > late.gen && tr.pos.offset == 0 && !tr.done() && !slices.ContainsFunc(tr.before, func(b barrier) bool { return b.of == late })
+		if unread {
+			tr.before = append(tr.before, barrier{late, math.MaxInt64})
+		}
+		c.t.mu.Unlock()
+	}
+}
+
+// steady says whether the files of a group have the names, and are the files, that this look saw.
+func (c *claims) steady(group string) bool {
+	dir := filepath.Dir(group)
+	entries, ok := c.second[dir]
+	if !ok {
+		var err error
+		if entries, err = os.ReadDir(dir); err != nil {
+			return false
+		}
+		c.second[dir] = entries
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if c.v.files[path] != nil || e.IsDir() || c.v.skipped[path] != "" {
+			continue
+		}
+		if g, _ := c.v.parse(path); g == group {
+			return false
+		}
+	}
+	for _, s := range c.v.groups[group] {
+		if size := s.size; s.refresh() != nil || s.size < size {
+			return false
+		}
+	}
+	return true
+}
+
+// genOf is the number of a new content, between those of the files beside it.
+func (c *claims) genOf(group string, s *sight) uint64 {
+	var older, younger, most uint64
+	before := true
+	for _, f := range c.v.groups[group] {
+		switch {
+		case f == s:
+			before = false
+		case f.taken == nil:
+		case before:
+			older = max(older, f.taken.gen)
+		case younger == 0 || f.taken.gen < younger:
+			younger = f.taken.gen
+		}
+	}
+	for _, tr := range c.group[group] {
+		most = max(most, tr.gen)
+	}
+	switch {
+	case most == 0:
+		return 1 << 40
+	case younger == 0:
+		return most + genStep
+	case older == 0 || older >= younger:
+		return younger - genStep/2
+	default:
+		return older + (younger-older)/2
 	}
 }
 

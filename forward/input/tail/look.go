@@ -2,6 +2,7 @@ package tail
 
 import (
 	"cmp"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -9,15 +10,17 @@ import (
 
 // claims is the state of one look: which file holds which content.
 type claims struct {
-	t     *tailer
-	v     *view
-	now   time.Time
-	files []*sight            // all, by path
-	at    map[*track]*sight   // what was found
-	cut   map[*track]bool     // whose file is there and holds another content
-	begun map[fileID]*track   // by this look
-	doubt map[string]bool     // groups in which nothing new may be begun now
-	group map[string][]*track // by group, the oldest first
+	t      *tailer
+	v      *view
+	now    time.Time
+	files  []*sight                 // all, by path
+	at     map[*track]*sight        // what was found
+	cut    map[*track]bool          // whose file is there and holds another content
+	begun  map[fileID]*track        // by this look
+	fresh  []*track                 // the same, as long as they are not published
+	second map[string][]os.DirEntry // directories, listed again
+	doubt  map[string]bool          // groups in which nothing new may be begun now
+	group  map[string][]*track      // by group, the oldest first
 }
 
 // look finds out which files there are, in which of them each known content is now, and which contents are new; then it
@@ -26,7 +29,7 @@ func (t *tailer) look() {
 	now := t.env.Now()
 	t.trouble, t.recheck = false, false
 	c := &claims{t: t, v: t.see(), now: now, at: map[*track]*sight{}, cut: map[*track]bool{}, doubt: map[string]bool{},
-		begun: map[fileID]*track{}}
+		begun: map[fileID]*track{}, second: map[string][]os.DirEntry{}}
 	for _, s := range c.v.files {
 		c.files = append(c.files, s)
 	}
@@ -358,6 +361,8 @@ func (c *claims) settle() {
 			t.mu.Unlock()
 			tr.missing = time.Time{}
 		case c.doubt[c.groupOf(tr)]:
+		case (c.cut[tr] || tr.missing.IsZero() && !c.unknown(tr)) && !c.steady(c.groupOf(tr)):
+			c.later(c.groupOf(tr)) // what it held may be in a file that was not there yet
 		case c.cut[tr]:
 			t.replaced(tr)
 		case !c.unknown(tr):
@@ -451,9 +456,9 @@ func (t *tailer) drop(tr *track) {
 	t.mu.Lock()
 	t.env.Log.Debug("content is forgotten", "input", t.env.Name, "file", tr.name, "key", tr.key, "offset", tr.pos.offset)
 	delete(t.tracks, tr.key)
+	delete(t.waiting, tr)
 	tr.dropped = true
 	t.mu.Unlock()
-	delete(t.waiting, tr)
 	if !t.dry {
 		t.env.Positions.Forget(tr.key)
 	}

@@ -189,7 +189,7 @@ func (g *rig) turns(n int) bool {
 func (g *rig) settle() {
 	for range 100 {
 		g.look()
-		if !g.turns(1000) && !g.wantsLook() {
+		if !g.turns(1000) && !g.wantsLook() && !g.recheck {
 			return
 		}
 	}

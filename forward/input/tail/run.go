@@ -95,14 +95,19 @@ func (t *tailer) next() *track {
 	}
 }
 
-// takeLocked takes the first file in line. It is nil where the planner holds that file: it comes again then.
+// takeLocked takes the first file in line. It is nil where the planner holds that file, or has found another one that
+// comes first: it is put in line again then.
 func (t *tailer) takeLocked() *track {
 	tr := t.ready[0]
 	t.ready[0] = nil
 	t.ready = t.ready[1:]
 	tr.queued = false
-	if tr.busy || tr.dropped {
+	switch {
+	case tr.busy || tr.dropped:
 		tr.again = true
+		return nil
+	case !t.passedLocked(tr):
+		t.waiting[tr] = struct{}{}
 		return nil
 	}
 	tr.busy, tr.again = true, false

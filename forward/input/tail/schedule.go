@@ -76,6 +76,7 @@ func (t *tailer) schedule(now time.Time) {
 	for _, tr := range t.tracks {
 		if tr.at != nil {
 			t.byPath[tr.at.path] = tr
+			tr.seen = tr.at.size
 		}
 		if t.wantsLocked(tr, now) {
 			t.offerLocked(tr)

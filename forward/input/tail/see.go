@@ -177,14 +177,19 @@ func (v *view) look(path, name, pattern string) *sight {
 		return nil
 	}
 	s := &sight{path: path, name: name, pattern: pattern, id: idOf(info), size: info.Size(), mtime: info.ModTime().UnixNano()}
+	s.group, s.rotation = v.parse(path)
+	v.files[path] = s
+	return s
+}
+
+// parse is groupOf, done once for each name as long as the file is there.
+func (v *view) parse(path string) (string, rotation) {
 	p, ok := v.t.names[path]
 	if !ok {
 		p.group, p.rotation = groupOf(path)
 	}
 	v.names[path] = p
-	s.group, s.rotation = p.group, p.rotation
-	v.files[path] = s
-	return s
+	return p.group, p.rotation
 }
 
 // siblings takes up the files that paths does not match, and that may be rotated forms of those that it does.

@@ -76,6 +76,7 @@ const (
 	retryMost    = 30 * time.Second
 	namelessPoll = time.Second                  // how often a file without a name is looked at
 	safetyPoll   = 10 * time.Second             // a look at everything, in case that a notification was missed
+	genStep      = 1 << 20                      // between the numbers of two contents, so that one may be found between them
 	clockTick    = int64(20 * time.Millisecond) // by so much the time of a file may lag behind the clock
 	turnSize     = 4 << 20                      // bytes that are read of a file before another one has its turn
 	blockSize    = 256 << 10
@@ -97,7 +98,6 @@ type tailer struct {
 	globs   map[uint64]int64  // when files were looked for first under a pattern, in nanoseconds since 1970
 	ignored map[string]verdict
 	faults  faults
-	waiting map[*track]struct{}         // those that are not to be read before others
 	trouble bool                        // a group has to wait for a reader
 	recheck bool                        // a file cannot be judged yet
 	view    *view                       // of the last look
@@ -108,14 +108,15 @@ type tailer struct {
 
 	cuts sparing // limits the samples of cut records in the log
 
-	mu     sync.Mutex
-	byPath map[string]*track
-	ready  []*track // have something to read, first come first served
-	more   sync.Cond
-	open   map[*track]struct{} // those with an open file
-	lookUp bool                // a turn found out that a file is not what it was
-	ended  bool
-	wake   chan struct{} // capacity 1: a turn has ended
+	mu      sync.Mutex
+	byPath  map[string]*track
+	waiting map[*track]struct{} // those that are not to be read before others
+	ready   []*track            // have something to read, first come first served
+	more    sync.Cond
+	open    map[*track]struct{} // those with an open file
+	lookUp  bool                // a turn found out that a file is not what it was
+	ended   bool
+	wake    chan struct{} // capacity 1: a turn has ended
 }
 
 // parsed is what the name of a file says.

@@ -32,7 +32,8 @@ type track struct {
 	queued  bool // it is in tailer.ready
 	again   bool // something happened while it was busy
 	state   state
-	dropped bool // it is not known any more
+	seen    int64 // size of the file when it was seen last
+	dropped bool  // it is not known any more
 	lastUse time.Time
 	opened  time.Time
 

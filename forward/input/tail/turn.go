@@ -40,7 +40,7 @@ func (r *reader) turn(ctx context.Context, tr *track) error {
 	p, st := tr.pos, tr.state
 	path, id, size := "", tr.pos.id, int64(0)
 	if tr.at != nil {
-		path, size = tr.at.path, tr.at.size
+		path, size = tr.at.path, tr.seen
 	}
 	t.mu.Unlock()
 	now, was := t.env.Now(), p.mtime
