@@ -185,11 +185,12 @@ func (c *claims) isCopy(group string, s *sight) (*track, error) {
 	lives := livesOf(filepath.Base(s.path))
 	for _, tr := range c.group[group] {
 		at := c.at[tr]
-		if at == nil || at == s || at.gzip || filepath.Dir(s.path) != filepath.Dir(at.path) {
+		if at == nil || at == s || filepath.Dir(s.path) != filepath.Dir(at.path) {
 			continue
 		}
 		live := at.path == tr.base && slices.Contains(lives, filepath.Base(at.path))
-		if !live && !s.gzip && s.size != at.size {
+		packed := s.gzip || at.gzip // one is being compressed, or was
+		if !live && !packed && s.size != at.size {
 			continue
 		}
 		c.t.mu.Lock()
@@ -199,7 +200,7 @@ func (c *claims) isCopy(group string, s *sight) (*track, error) {
 		if err != nil && !incomplete(err) {
 			return nil, err
 		}
-		if !yes || !live && !s.gzip {
+		if !yes || !live {
 			if yes, err = copyOf(at, s); err != nil {
 				return nil, err
 			}

@@ -289,6 +289,10 @@ func (c *claims) search(tr *track) {
 			s.taken = tr // the open file is read to its end first
 			return
 		case yes:
+			if s, err = c.unpacked(s); err != nil {
+				c.later(group)
+				return
+			}
 			if t.move(tr, s, &p, upto, c.cut[tr]) {
 				c.claim(tr, s)
 			} else {
@@ -297,6 +301,22 @@ func (c *claims) search(tr *track) {
 			return
 		}
 	}
+}
+
+// unpacked is the file from which s is being compressed, if it is still there, else s.
+func (c *claims) unpacked(s *sight) (*sight, error) {
+	if !s.gzip {
+		return s, nil
+	}
+	for _, other := range c.v.groups[s.group] {
+		if other.taken != nil || other.gzip || other.live() || other.size == 0 {
+			continue
+		}
+		if same, err := copyOf(s, other); same || err != nil {
+			return other, err
+		}
+	}
+	return s, nil
 }
 
 // move says that the content is in another file now. It is false where a reader has come before it.

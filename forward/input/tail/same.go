@@ -86,12 +86,27 @@ func copyOf(a, b *sight) (bool, error) {
 	}
 	defer y.close()
 	same, short, err := sameAt(x, y, 0, sameHead)
+	if same && short && a.gzip != b.gzip {
+		// Of what is compressed completely nothing is missing.
+		same = !x.ended() && !y.ended() || x.length(i) == y.length(j)
+	}
 	if !same || err != nil || short || a.gzip || b.gzip {
 		return same, err
 	}
 	end := min(i.Size(), j.Size())
 	same, _, err = sameAt(x, y, max(0, end-sameTail), min(end, sameTail))
 	return same, err
+}
+
+// ended says whether a compressed file was read to a clean end.
+func (s *source) ended() bool { return s.gz != nil && s.gz.err == io.EOF }
+
+// length is that of the content of a file, as far as is known.
+func (s *source) length(info os.FileInfo) int64 {
+	if s.gz == nil {
+		return info.Size()
+	}
+	return s.gz.at + int64(len(s.gz.kept))
 }
 
 // sameAt compares up to n bytes. short says that one of the files ended.
