@@ -59,7 +59,7 @@ type Queue struct {
 	files      files
 	ring       *ring
 
-	trimming  sync.Mutex         // held while delivered segments are deleted
+	trimming  sync.Mutex         // held while delivered segments are deleted, and while an output attaches
 	saving    sync.Mutex         // held over the store's Save: what is forgotten is not saved again
 	outputs   sync.Mutex         // guards readers
 	readers   map[string]*Reader // of every known output, in use or not

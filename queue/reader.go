@@ -48,6 +48,8 @@ type Reader struct {
 // Reader attaches an output. Where it stood is known from its checkpoint; start is for an output never seen before, or
 // whose checkpoint is lost. An output has one reader at a time.
 func (q *Queue) Reader(output string, start StartAt) *Reader {
+	q.trimming.Lock() // a new one begins behind what is being deleted
+	defer q.trimming.Unlock()
 	q.outputs.Lock()
 	defer q.outputs.Unlock()
 	r := q.readers[output]

@@ -2,9 +2,12 @@ package queue
 
 import (
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"logmule/checkpoint"
+	"logmule/queue/vfs/faultfs"
 )
 
 // TestNewestIsNotedAtOnce: an output that begins at the end stands there from then on, however soon the process is
@@ -24,5 +27,34 @@ func TestNewestIsNotedAtOnce(t *testing.T) {
 	}
 	if at := positions[checkpoint.Key("out")].Floor; at != 11 {
 		t.Errorf("a kill would leave %d, want 11", at)
+	}
+}
+
+// TestOldestWhileSegmentsGo: an output that begins while delivered segments are being deleted begins behind all of them;
+// what it never could have had is no loss.
+func TestOldestWhileSegmentsGo(t *testing.T) {
+	b := newBench(t, nil)
+	r := b.q.Reader("out", Oldest)
+	want := b.fill(100, 8000)
+	var once sync.Once
+	deleting, goOn := make(chan struct{}), make(chan struct{})
+	b.fsys.FailMatching(func(op faultfs.Op) error {
+		if op.Kind == faultfs.Remove && isSeg(op) {
+			once.Do(func() { close(deleting); <-goOn })
+		}
+		return nil
+	})
+	b.take(r, 90) // several segments at once
+	<-deleting
+	late := make(chan *Reader)
+	go func() { late <- b.q.Reader("late", Oldest) }()
+	time.AfterFunc(100*time.Millisecond, func() { close(goOn) })
+	l := <-late
+	<-goOn
+	waitFor(t, "deleted", func() bool { return b.q.Status().First > 70 })
+	first := b.q.Status().First
+	got, lost := b.take(l, int(101-first))
+	if lost != 0 || got[0] != want[first-1] || len(b.ledger()) != 0 {
+		t.Errorf("begins with %.10q, want %.10q; %d lost, ledger %+v", got[0], want[first-1], lost, b.ledger())
 	}
 }
