@@ -17,9 +17,13 @@ type watch struct {
 	errors <-chan error
 }
 
+// notifications is how many may wait for the planner; the kernel keeps more.
+const notifications = 1 << 12
+
 func newWatch(log *slog.Logger) *watch {
 	w := &watch{log: log, dirs: map[string]fileID{}, remote: map[string]bool{}}
-	inner, err := fsnotify.NewWatcher()
+	// Room for those that come together: they are taken in one go, and the planner rests between two.
+	inner, err := fsnotify.NewBufferedWatcher(notifications)
 	if err != nil {
 		w.log.Warn("changes of files are found by looking, not told", "error", err, "next", "raise fs.inotify.max_user_instances")
 		w.full = true
