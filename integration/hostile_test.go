@@ -189,6 +189,7 @@ func renamedDirectory(t *testing.T, l *lab, logs string, want map[string]int) {
 	l.wait("the first line is read", func() bool { return stored() == 1 })
 	must(t, os.Rename(logs, logs+".away"))
 	write("directory away")
+	l.wait("the log says that the directory is away", func() bool { return strings.Contains(l.proc.Output(), logs) })
 	must(t, os.Rename(logs+".away", logs))
 	write("directory back")
 	l.wait("all lines are read", func() bool { return stored() == 3 })
