@@ -71,17 +71,22 @@ func (d *deadLetters) close() error {
 }
 
 // add stores the rejected records of a batch, whose runs are given, and returns when they are durable. Waiting for room
-// ends with stop, waiting for the disk with hard.
+// ends with stop, all else with hard: a stop that kept a refusal from being stored would make what was accepted with it
+// come again.
 func (d *deadLetters) add(stop, hard context.Context, outputName string, runs []part, rejected []output.Rejection) error {
 	q, err := d.get()
 	if err != nil {
 		return err
 	}
+	room := hard
+	if q.Status().Full {
+		room = stop
+	}
 	var last uint64
 	for rest := lettersOf(outputName, time.Now(), runs, rejected); len(rest) > 0; {
 		letters := rest[:burial(rest)]
 		rest = rest[len(letters):]
-		n, err := q.Append(stop, letters)
+		n, err := q.Append(room, letters)
 		if errors.Is(err, queue.ErrDropped) {
 			continue // counted, and in the ledger of the dead-letter queue
 		}
