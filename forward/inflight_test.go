@@ -19,12 +19,18 @@ import (
 // addOutputWith is addOutput with keys.
 func (r *rig) addOutputWith(name, keys string, build func(output.Env) (output.Output, error)) {
 	r.t.Helper()
+	r.cfg.Outputs = append(r.cfg.Outputs, r.section(name, keys))
+	r.outputs[name] = build
+}
+
+// section is that of an output.
+func (r *rig) section(name, keys string) config.Section {
+	r.t.Helper()
 	cfg, err := config.Parse("rig", []byte("data_dir = '/x'\n[input.x]\ntype = 'stdin'\n[output."+name+"]\ntype = 'stdout'\n"+keys))
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.cfg.Outputs = append(r.cfg.Outputs, cfg.Outputs[0])
-	r.outputs[name] = build
+	return cfg.Outputs[0]
 }
 
 // crowd is a sink of which there may be several.

@@ -93,26 +93,22 @@ func storm(t *testing.T, seed uint64) {
 	r.addInput("in", in.build)
 	m := &moody{rng: rand.New(rand.NewPCG(seed, 1))}
 	ordered := seed%2 == 0
-	change := func() {
+	r.outputs["out"] = func(output.Env) (output.Output, error) { return m, nil }
+	section := func() []config.Section {
 		inFlight := 1
 		if !ordered {
 			inFlight = 1 + m.roll(4)
 		}
-		r.cfg.Outputs = nil
-		r.addOutputWith("out", fmt.Sprintf("in_flight = %d\nrate_limit = '%dB'\nmatch = 'not (payload endsWith \"3\")'", inFlight, 500+m.roll(3000)),
-			func(output.Env) (output.Output, error) { return m, nil })
+		return []config.Section{r.section("out", fmt.Sprintf("in_flight = %d\nrate_limit = '%dB'\nmatch = 'not (payload endsWith \"3\")'", inFlight, 500+m.roll(3000)))}
 	}
-	change()
+	r.cfg.Outputs = section()
 	r.start()
 	for n := 0; n < records; {
 		many := min(1+m.roll(200), records-n)
 		in.send(t, numbered(n, many)...)
 		n += many
 		if m.roll(4) == 0 {
-			cfg := *r.cfg
-			r.cfg = &cfg
-			change()
-			r.reload(func(*config.Config) {})
+			r.reload(func(c *config.Config) { c.Outputs = section() })
 		}
 		time.Sleep(time.Duration(m.roll(3000)) * time.Millisecond)
 	}
