@@ -131,9 +131,14 @@ func (c *claims) consider(group string, s *sight, i int, at stand) {
 		copied, err := c.isCopy(group, s)
 		if err != nil {
 			c.v.skipped[s.path] = err.Error()
-			c.later(group)
+			if c.passing(s, err) {
+				c.later(group)
+			} else {
+				t.faults.note("content of "+s.path, err, "it is looked at again; let the daemon read it")
+			}
 			return
 		}
+		t.faults.over("content of " + s.path)
 		if copied != nil {
 			why = "a copy of " + copied.where()
 			// It may be one that is not complete, and turn out to be another file: look again when either changes.
@@ -214,7 +219,7 @@ func (c *claims) isCopy(group string, s *sight) (*track, error) {
 
 // begin makes the content of a file known.
 func (t *tailer) begin(c *claims, group string, s *sight) {
-	tr := &track{key: newKey(), base: s.path, group: group, at: s, fresh: true, trusted: true}
+	tr := &track{key: newKey(), base: s.path, group: group, at: s, fresh: true, trusted: true, lined: true}
 	tr.pos = position{id: s.id, mtime: s.mtime, name: cmp.Or(s.name, s.path)}
 	if s.gzip {
 		tr.pos.flags = flagGzip
@@ -444,7 +449,7 @@ func (c *claims) before(tr *track, group string) {
 			continue
 		}
 		t.mu.Lock()
-		if _, open := t.open[other]; at == nil && !open && !other.busy {
+		if _, open := t.open[other]; other.away && !open && !other.busy {
 			t.mu.Unlock()
 			continue
 		}

@@ -40,9 +40,7 @@ func (t *tailer) look() {
 	c.byContent()
 	c.weak()
 	c.settle()
-	if !t.started {
-		c.line()
-	}
+	c.line()
 	c.adopt()
 	if !t.started && !t.dry {
 		t.markPatterns(now)
@@ -197,11 +195,11 @@ func (c *claims) weakIn(group string, tr *track, at *sight) {
 		if yes {
 			same, err = copyOf(at, s)
 		}
-		if err != nil {
+		if c.passing(s, err) {
 			c.later(group)
 			return
 		}
-		if !yes || same && (s.gzip || s.size <= at.size) {
+		if err != nil || !yes || same && (s.gzip || s.size <= at.size) {
 			continue
 		}
 		if busy || !c.t.move(tr, s, &p, upto, true) {
@@ -282,9 +280,11 @@ func (c *claims) search(tr *track) {
 		}
 		yes, upto, err := s.holds(&p)
 		switch {
-		case err != nil: // it may be the one
+		case c.passing(s, err): // it may be the one
 			c.later(group)
 			return
+		case err != nil:
+			t.faults.note("content of "+s.path, err, "it is looked at again; let the daemon read it")
 		case yes && open && !c.cut[tr] && !(st.atEnd && st.rest == 0):
 			s.taken = tr // the open file is read to its end first
 			return
@@ -293,6 +293,7 @@ func (c *claims) search(tr *track) {
 				c.later(group)
 				return
 			}
+			t.faults.over("content of " + s.path)
 			if t.move(tr, s, &p, upto, c.cut[tr]) {
 				c.claim(tr, s)
 			} else {
@@ -377,7 +378,7 @@ func (c *claims) settle() {
 			}
 			t.mu.Lock()
 			tr.at = s
-			tr.state.moved = false
+			tr.state.moved, tr.away = false, false
 			t.mu.Unlock()
 			tr.missing = time.Time{}
 		case c.doubt[c.groupOf(tr)]:
@@ -391,15 +392,29 @@ func (c *claims) settle() {
 	}
 }
 
-// line puts contents of which nothing was read before this start in line again, behind the older ones of their group.
+// line puts contents of which nothing was read before this start in line again, behind the older ones of their group,
+// once it is known where those are.
 func (c *claims) line() {
 	for group, all := range c.group {
 		for _, tr := range all {
-			if tr.pos.offset == 0 && !tr.done() {
-				c.before(tr, group)
+			if !tr.lined && !c.doubt[group] {
+				c.t.mu.Lock()
+				unread := tr.pos.offset == 0
+				c.t.mu.Unlock()
+				if unread {
+					c.before(tr, group)
+				}
+				c.t.mu.Lock()
+				tr.lined = true
+				c.t.mu.Unlock()
 			}
 		}
 	}
+}
+
+// passing says whether what failed is likely to go well soon: a file that was moved meanwhile, or is being written.
+func (c *claims) passing(s *sight, err error) bool {
+	return gone(err) || incomplete(err) && c.now.Sub(time.Unix(0, s.mtime)) < time.Minute
 }
 
 // lastKnown says whether files of the group of tr are left, and nothing younger than tr is known of it.
@@ -444,7 +459,7 @@ func (t *tailer) away(tr *track, now time.Time, needed bool) {
 	if p.flags&flagGzip != 0 {
 		seen = 0
 	}
-	tr.at = nil
+	tr.at, tr.away = nil, true
 	t.mu.Unlock()
 	switch {
 	case busy || open: // it is read to its end through the open file

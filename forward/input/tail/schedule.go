@@ -88,7 +88,7 @@ func (t *tailer) schedule(now time.Time) {
 func (t *tailer) wantsLocked(tr *track, now time.Time) bool {
 	st := &tr.state
 	switch {
-	case tr.busy || tr.queued:
+	case tr.busy || tr.queued || !tr.lined && tr.pos.offset == 0:
 		return false
 	case st.fault != nil:
 		return !now.Before(st.retryAt) || tr.at != nil && st.size > 0 && tr.at.size != st.size
@@ -118,7 +118,7 @@ func (t *tailer) passedLocked(tr *track) bool {
 		o, st := b.of, &b.of.state
 		switch {
 		case o.dropped || st.fault != nil || o.done() || o.pos.offset >= b.upto:
-		case !o.busy && o.at == nil && o.src == nil: // it is gone
+		case !o.busy && o.away && o.src == nil: // it is gone
 		case st.atEnd && !o.busy && (st.rest == 0 || st.held > 0 || o.at != nil && o.at.path == o.base):
 		default:
 			return false

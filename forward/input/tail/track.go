@@ -33,6 +33,8 @@ type track struct {
 	again   bool // something happened while it was busy
 	state   state
 	seen    int64 // size of the file when it was seen last
+	lined   bool  // it is behind what has to be read before it, or nothing has to
+	away    bool  // no file has it
 	dropped bool  // it is not known any more
 	lastUse time.Time
 	opened  time.Time
