@@ -88,7 +88,7 @@ func (t *tailer) schedule(now time.Time) {
 func (t *tailer) wantsLocked(tr *track, now time.Time) bool {
 	st := &tr.state
 	switch {
-	case tr.busy || tr.queued || !tr.lined && tr.pos.offset == 0:
+	case tr.busy || tr.queued:
 		return false
 	case st.fault != nil:
 		return !now.Before(st.retryAt) || tr.at != nil && st.size > 0 && tr.at.size != st.size
@@ -113,6 +113,9 @@ func (t *tailer) offerLocked(tr *track) {
 
 // passedLocked says whether all that a file has to wait for was read.
 func (t *tailer) passedLocked(tr *track) bool {
+	if !tr.lined && tr.pos.offset == 0 {
+		return false // what comes first is not known yet
+	}
 	for len(tr.before) > 0 {
 		b := tr.before[0]
 		o, st := b.of, &b.of.state
