@@ -339,7 +339,8 @@ func (c *claims) steady(group string) bool {
 		}
 	}
 	for _, s := range c.v.groups[group] {
-		if size := s.size; s.refresh() != nil || s.size < size {
+		// What no content is known of may be a copy that is being made: then what it is made from changes next.
+		if size := s.size; s.refresh() != nil || s.size < size || s.taken == nil && s.size != size {
 			return false
 		}
 	}
