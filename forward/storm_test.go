@@ -77,7 +77,7 @@ func (m *moody) Send(ctx context.Context, b *output.Batch) error {
 	return errors.New("the rest another time")
 }
 
-// TestStorm: over failures, panics, dead letters and reloads that change how many requests are under way, each record that
+// TestStorm: over failures, panics, dead letters, restarts and reloads that change how many requests are under way, each record that
 // an output wants is taken or a dead letter, once, and with one request at a time in order.
 func TestStorm(t *testing.T) {
 	for seed := range uint64(30) {
@@ -107,6 +107,11 @@ func storm(t *testing.T, seed uint64) {
 		many := min(1+m.roll(200), records-n)
 		in.send(t, numbered(n, many)...)
 		n += many
+		if m.roll(10) == 0 {
+			r.mustStop()
+			in.up = make(chan struct{})
+			r.start()
+		}
 		if m.roll(4) == 0 {
 			r.reload(func(c *config.Config) { c.Outputs = section() })
 		}
