@@ -206,7 +206,11 @@ func (q *Queue) admitInTurn(ctx context.Context, raw int, count uint64, kept boo
 	defer func() { <-q.turn }()
 	if when := q.limits.Load().WhenFull; raw > q.heldLimit() && when != DropOldest { // lookAhead did not reckon with so much
 		err := q.roomFor(int64(raw))
-		if kept && when == DropNewest && isFull(err) {
+		switch {
+		case !kept || when != DropNewest || !isFull(err):
+		case q.isClosing():
+			return false, ErrClosed
+		default:
 			return true, nil
 		}
 		q.wanted.Store(int64(raw))
@@ -247,6 +251,12 @@ func (q *Queue) leaves() {
 	q.in.Lock()
 	defer q.in.Unlock()
 	q.waiting--
+}
+
+func (q *Queue) isClosing() bool {
+	q.in.Lock()
+	defer q.in.Unlock()
+	return q.closing
 }
 
 // refuses says whether the queue is full and drops the newest.

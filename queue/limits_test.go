@@ -351,3 +351,23 @@ func TestKeptGoesForALargeAppend(t *testing.T) {
 		}
 	}
 }
+
+// TestCloseUnderALargeKeptAppend: one that waits for room without a turn ends with the queue.
+func TestCloseUnderALargeKeptAppend(t *testing.T) {
+	b := newBench(t, small(DropNewest))
+	b.q.Reader("out", Oldest)
+	for b.q.hasRoom(400<<10) == nil {
+		b.fill(1, 50000)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.q.AppendKept(b.ctx, []segment.Run{linesRun(noise(1, 400<<10))})
+		done <- err
+	}()
+	time.Sleep(50 * time.Millisecond) // it may wait by now; what it has to return is the same if not
+	b.close()
+	b.q = nil
+	if err := <-done; !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
