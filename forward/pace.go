@@ -6,8 +6,10 @@ import (
 )
 
 const (
-	// lookEvery is how often a wait, or a request that takes long, looks at max_backlog.
+	// lookEvery is how often a wait looks at max_backlog.
 	lookEvery = time.Second
+	// hangsAfter is how long a request may take before that is a wait: what is dropped then may be delivered as well.
+	hangsAfter = 10 * time.Second
 	// mostBurst bounds what rate_limit lets through at once, in bytes.
 	mostBurst = 1 << 30
 )
@@ -43,7 +45,7 @@ func (l *lane) rest(stop context.Context, d time.Duration) bool {
 func (l *lane) watch(stop context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(stop)
 	done := ended(func() {
-		for pause(ctx, lookEvery) {
+		for left := hangsAfter; pause(ctx, left); left = lookEvery {
 			if l.swamped() {
 				l.shedOthers(ctx)
 			}

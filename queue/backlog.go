@@ -35,17 +35,22 @@ func (r *Reader) Shed(limit int64) (dropped uint64) {
 	if first <= floor {
 		return 0
 	}
-	from := max(floor, r.q.files.first(mark)) // what the queue has dropped before that is in the ledger already
+	from := min(max(floor, r.q.files.first(mark)), first)
 	r.progress.mu.Lock()
+	gone := r.done.Without(floor, from-1) // the queue has dropped these; what was in hands then is not written down yet
 	missing := r.done.Without(from, first-1)
 	r.progress.mu.Unlock()
 	if !r.q.noteShed(r.name, missing) {
 		return 0
 	}
+	for _, g := range gone {
+		r.q.noteSkipped(r.name, g)
+	}
 	for _, m := range missing {
 		dropped += m.Last - m.First + 1
 	}
 	r.progress.mu.Lock()
+	r.lost += checkpoint.Ranges(gone).Count()
 	r.shed += dropped
 	r.progress.mu.Unlock()
 	r.Done(nil, checkpoint.Range{First: floor, Last: first - 1})
