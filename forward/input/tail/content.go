@@ -1,0 +1,197 @@
+package tail
+
+import (
+	"path/filepath"
+	"slices"
+)
+
+// weak looks again at contents that were found in their live file by few bytes, or none: the file may have been cut and
+// written anew since, and begin in the same way. Then a copy of what it held has appeared beside it, and is not the
+// beginning of what it holds now.
+func (c *claims) weak() {
+	for group, all := range c.group {
+		if !c.unjudged(group) {
+			continue
+		}
+		for _, tr := range all {
+			if at := c.at[tr]; at != nil && !at.gzip && tr.weak() {
+				c.weakIn(group, tr, at)
+			}
+		}
+	}
+}
+
+func (c *claims) weakIn(group string, tr *track, at *sight) {
+	c.t.mu.Lock()
+	p, busy := tr.pos, tr.busy
+	c.t.mu.Unlock()
+	for _, s := range c.v.groups[group] {
+		if s.taken != nil || s.size == 0 || s.mtime < p.mtime || !slices.Contains(livesOf(filepath.Base(s.path)), filepath.Base(at.path)) {
+			continue
+		}
+		yes, upto, err := s.holds(&p)
+		same := false
+		if yes {
+			same, err = copyOf(at, s)
+		}
+		if c.passing(s, err) {
+			c.later(group)
+			return
+		}
+		if err != nil || !yes || same && (s.gzip || s.size <= at.size) {
+			continue
+		}
+		if busy || !c.t.move(tr, s, &p, upto, true) {
+			c.doubt[group], c.t.trouble = true, true
+			return
+		}
+		at.taken = nil
+		c.claim(tr, s)
+		return
+	}
+}
+
+// later leaves a group as it is, because its files changed while they were looked at, or cannot be read. They are looked
+// at again soon.
+func (c *claims) later(group string) {
+	c.doubt[group] = true
+	c.t.recheck = true
+}
+
+// unjudged says whether a group has files that no content is known of and that no look has decided about.
+func (c *claims) unjudged(group string) bool {
+	return slices.ContainsFunc(c.v.groups[group], func(s *sight) bool {
+		was, judged := c.t.ignored[s.path]
+		return s.taken == nil && s.size > 0 && !(judged && was.of(s))
+	})
+}
+
+// byInode looks for contents whose file is away under any name in the same directory.
+func (c *claims) byInode() {
+	for _, tr := range c.t.tracks {
+		dir := filepath.Dir(tr.where())
+		if c.at[tr] != nil || c.cut[tr] || !tr.missing.IsZero() || !c.v.listed(dir) || c.v.errs[tr.where()] != nil {
+			continue
+		}
+		if s := c.v.search(dir, tr.id); s != nil {
+			s.group = c.groupOf(tr)
+			if c.keeps(tr, s) {
+				c.claim(tr, s)
+			}
+		}
+	}
+}
+
+// byContent looks for contents that no inode leads to among the files of their group: copies, compressed ones, and files
+// that were restored. The oldest content comes first, and of several files that may hold it the oldest.
+func (c *claims) byContent() {
+	for _, all := range c.group {
+		for _, tr := range all {
+			if c.at[tr] == nil && !c.unknown(tr) {
+				c.search(tr)
+			}
+		}
+	}
+}
+
+// unknown says whether it cannot be told if the file of a content is away.
+func (c *claims) unknown(tr *track) bool {
+	return !c.v.listed(filepath.Dir(tr.where())) || c.v.errs[tr.where()] != nil
+}
+
+func (c *claims) search(tr *track) {
+	t := c.t
+	t.mu.Lock()
+	busy, st, p := tr.busy, tr.state, tr.pos
+	_, open := t.open[tr]
+	t.mu.Unlock()
+	group := c.groupOf(tr)
+	if busy {
+		c.doubt[group], t.trouble = true, true
+		return
+	}
+	if p.head.n == 0 {
+		return
+	}
+	for _, s := range c.v.groups[group] {
+		if s.taken != nil || s.size == 0 || p.offset < headSize && s.mtime < p.mtime {
+			continue
+		}
+		yes, upto, err := s.holds(&p)
+		switch {
+		case c.passing(s, err): // it may be the one
+			c.later(group)
+			return
+		case err != nil:
+			t.faults.note("content of "+s.path, err, "it is looked at again; let the daemon read it")
+		case yes && open && !c.cut[tr] && !(st.atEnd && st.rest == 0):
+			s.taken = tr // the open file is read to its end first
+			return
+		case yes:
+			if s, err = c.unpacked(s); err != nil {
+				c.later(group)
+				return
+			}
+			t.faults.over("content of " + s.path)
+			if t.move(tr, s, &p, upto, c.cut[tr]) {
+				c.claim(tr, s)
+			} else {
+				c.doubt[group], t.trouble = true, true
+			}
+			return
+		}
+	}
+}
+
+// unpacked is the file from which s is being compressed, if it is still there, else s.
+func (c *claims) unpacked(s *sight) (*sight, error) {
+	if !s.gzip {
+		return s, nil
+	}
+	for _, other := range c.v.groups[s.group] {
+		if other.taken != nil || other.gzip || other.live() || other.size == 0 {
+			continue
+		}
+		if same, err := copyOf(s, other); same || err != nil {
+			return other, err
+		}
+	}
+	return s, nil
+}
+
+// move says that the content is in another file now. It is false where a reader has come before it.
+func (t *tailer) move(tr *track, s *sight, p *position, upto int64, cut bool) bool {
+	if !t.hold(tr) {
+		return false
+	}
+	defer t.giveBack(tr)
+	if tr.pos.offset != p.offset {
+		return false
+	}
+	var window []byte
+	if upto < p.offset {
+		var err error
+		if window, err = s.window(upto); err != nil {
+			return false
+		}
+	}
+	t.close(tr)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tr.id, tr.pos.id = s.id, s.id
+	tr.pos.flags &^= flagGzip | flagDone
+	if s.gzip {
+		tr.pos.flags |= flagGzip
+	}
+	if upto < p.offset {
+		tr.pos.offset, tr.pos.tail, tr.pos.marks = upto, fingerprintOf(window), nil
+	}
+	s.copied = cut && !s.gzip
+	tr.state = state{}
+	tr.trusted = true
+	t.env.Log.Debug("content is in another file now", "input", t.env.Name, "file", tr.name, "now", s.path, "key", tr.key, "offset", tr.pos.offset)
+	if !t.dry {
+		t.env.Positions.Set(tr.key, tr.pos.append(nil))
+	}
+	return true
+}
