@@ -16,16 +16,14 @@ import (
 
 // world is a directory in which a program logs and something rotates. It knows every line that was written.
 type world struct {
-	t      testing.TB
-	dir    string
-	rnd    *rand.Rand
-	style  string
-	n      int // lines written so far
-	day    int
-	late   *os.File // what the program had open before the last rotation, and writes to for a while
-	half   string   // a line that is begun in the live file
-	keep   int
-	copied bool
+	t     testing.TB
+	dir   string
+	rnd   *rand.Rand
+	style string
+	n     int // lines written so far
+	day   int
+	half  string // a line that is begun in the live file
+	keep  int
 }
 
 func (w *world) live() string {

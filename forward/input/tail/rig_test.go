@@ -34,7 +34,6 @@ type ledger struct {
 	steps []step
 	known int   // of the steps are what an earlier run left behind
 	fail  error // of each Emit
-	block chan struct{}
 }
 
 func (l *ledger) add(s step) {

@@ -303,3 +303,27 @@ func TestInodeUsedAgain(t *testing.T) {
 		g.tick(g.now)
 	}
 }
+
+// Who does not append goes on writing where it was after its file was cut: the hole before it is no record.
+func TestHoleAtTheBeginning(t *testing.T) {
+	for _, size := range []int{1000, 3 << 20} {
+		g := newRig(t, t.TempDir(), nil)
+		g.write("a.log", strings.Repeat("x", size)+"\n")
+		g.settle()
+		before := len(g.log.lines(len(g.log.steps)))
+		g.copy("a.log", "a.log.1")
+		g.truncate("a.log")
+		g.settle()
+		must(t, os.Truncate(g.path("a.log"), int64(size)))
+		g.settle()
+		g.write("a.log", "after\n")
+		g.settle()
+		if got := g.log.lines(len(g.log.steps))[before:]; len(got) != 1 || got[0] != "after" {
+			t.Errorf("%d records, the first %.50q", len(got), got)
+		}
+	}
+	g := newRig(t, t.TempDir(), nil)
+	g.write("a.log", "\x00\x00 bytes as they are\n")
+	g.settle()
+	g.want("\x00\x00 bytes as they are")
+}

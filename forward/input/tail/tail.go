@@ -79,6 +79,7 @@ const (
 	genStep      = 1 << 20                      // between the numbers of two contents, so that one may be found between them
 	clockTick    = int64(20 * time.Millisecond) // by so much the time of a file may lag behind the clock
 	turnSize     = 4 << 20                      // bytes that are read of a file before another one has its turn
+	holeSize     = 512                          // zero bytes at the beginning of a file that are no record
 	blockSize    = 256 << 10
 	mostKnown    = 50_000 // positions that are kept
 )

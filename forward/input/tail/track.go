@@ -43,6 +43,7 @@ type track struct {
 	src    *source
 	head   []byte // the first bytes of the content, as pos.head has them
 	window []byte // the bytes before pos.offset, as pos.tail has them
+	hole   bool   // all bytes so far are zero
 }
 
 // state is what a turn found out.

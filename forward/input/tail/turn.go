@@ -247,7 +247,10 @@ func (r *reader) records(ctx context.Context, tr *track, p *position, block []by
 		at.skip = p.flags & (flagSkipLine | flagSkipGroup)
 		at.begin = p.offset == 0
 		at.big = r.bigEndian(tr, block[i:], at.begin)
-		c := r.split.next(block[i:], at)
+		c := chunk{upto: r.hole(tr, block[i:], at.begin)}
+		if c.upto == 0 {
+			c = r.split.next(block[i:], at)
+		}
 		if c.upto == 0 {
 			break
 		}
@@ -268,6 +271,23 @@ func (r *reader) records(ctx context.Context, tr *track, p *position, block []by
 		r.t.mu.Unlock()
 	}
 	return used, nil
+}
+
+// hole returns how many zero bytes there are at the beginning of a file, if they are so many that nobody wrote them. A
+// program that does not append leaves a hole where a file was cut that it goes on writing to; no line is in there.
+func (r *reader) hole(tr *track, b []byte, begin bool) int {
+	if r.split.encoding.wide() || !begin && !tr.hole {
+		return 0
+	}
+	n := 0
+	for n < len(b) && b[n] == 0 {
+		n++
+	}
+	if begin && n < holeSize {
+		n = 0
+	}
+	tr.hole = n == len(b) && n > 0
+	return n
 }
 
 // send hands over one pack. A chunk without records moves the position in memory alone: it is found again.
