@@ -23,6 +23,9 @@ const DeadLetterDir = "deadletter"
 const (
 	buryAtOnce = 256
 	buryBytes  = 64 << 10
+
+	// buryGrace is how long after the stop there may still be room for a dead letter.
+	buryGrace = time.Second
 )
 
 // deadLetters is the queue of the records that destinations refused for good, shared by all outputs. It is opened when the
@@ -71,17 +74,16 @@ func (d *deadLetters) close() error {
 }
 
 // add stores the rejected records of a batch, whose runs are given, and returns when they are durable. Waiting for room
-// ends with stop, all else with hard: a stop that kept a refusal from being stored would make what was accepted with it
-// come again.
+// ends a moment after stop, all else with hard: a stop that kept a refusal from being stored would make what was accepted
+// with it come again.
 func (d *deadLetters) add(stop, hard context.Context, outputName string, runs []part, rejected []output.Rejection) error {
 	q, err := d.get()
 	if err != nil {
 		return err
 	}
-	room := hard
-	if q.Status().Full {
-		room = stop
-	}
+	room, cancel := context.WithCancel(hard)
+	defer cancel()
+	defer context.AfterFunc(stop, func() { pause(room, buryGrace); cancel() })()
 	var last uint64
 	for rest := lettersOf(outputName, time.Now(), runs, rejected); len(rest) > 0; {
 		letters := rest[:burial(rest)]
