@@ -90,7 +90,7 @@ func (c *consumer) attach(q *queue.Queue, dead *deadLetters) {
 	c.reader = q.Reader(c.name, start)
 	c.dead = dead
 	c.feed.reader = c.reader
-	c.feed.several = c.keys.InFlight > 1
+	_, c.feed.several = c.built.(output.Concurrent) // with one request too, since there may have been more before a reload
 	c.feed.moved = make(chan struct{}, 1)
 	c.feed.resume()
 	if n := int(min(c.keys.RateLimit, mostBurst)); n > 0 {

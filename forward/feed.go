@@ -35,7 +35,7 @@ type feed struct {
 	skipped []checkpoint.Range // filtered out before any batch, and not yet marked as done
 	skips   uint64             // records in them
 	scanned int                // bytes of frames read since the last batch
-	several bool               // there may be several hands at once; never changed
+	several bool               // there may be, or may have been, several hands at once; never changed
 
 	mu    sync.Mutex // guards everything below
 	taken []taken    // by batches that are not finished, in order
