@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -91,7 +92,7 @@ func (l *lane) open() error {
 	}
 	l.out = out
 	s, ok := out.(output.Stateful)
-	if state := l.reader.State(); ok && len(state) > 0 {
+	if state := l.reader.State(); ok && len(state) > 0 && !bytes.HasPrefix(state, []byte(cutsMagic)) { // of another type
 		if err := s.Restore(state); err != nil {
 			l.log.Warn("state of the output is of no use; it starts as if it had none", "error", err)
 		}

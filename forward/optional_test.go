@@ -156,3 +156,27 @@ func TestStatefulOutput(t *testing.T) {
 		r.mustStop()
 	})
 }
+
+// TestStateOfAnotherType: what is kept of the batches of an output with several requests is no state for the type that it
+// is changed to.
+func TestStateOfAnotherType(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, in := newRig(t), newTap()
+		r.addInput("in", in.build)
+		r.addOutput("out", crowded(new(sink)))
+		r.start()
+		in.send(t, numbered(0, 5)...)
+		eventually(t, "delivered", func() bool { return r.output("out").BacklogRecords == 0 })
+		r.mustStop()
+		out := new(stateful)
+		r.outputs["out"] = out.build
+		in.up = make(chan struct{})
+		r.start()
+		in.send(t, "six")
+		eventually(t, "delivered", func() bool { return r.output("out").BacklogRecords == 0 })
+		if len(out.restored) > 0 || len(out.records()) != 1 {
+			t.Errorf("restored %q, got %q", out.restored, out.records())
+		}
+		r.mustStop()
+	})
+}
