@@ -15,7 +15,7 @@ func corpus(n int) []byte {
 	var b bytes.Buffer
 	for i := range n {
 		line := fmt.Sprintf("2026-03-%02dT12:%02d:%02d.%06d host-%d app[%d]: level=info request=%08x path=/api/v1/items/%d status=%d bytes=%d user=%s ",
-			1+i%28, i%60, (i*7)%60, i*7919%1000000, i%16, 1000+i%97, uint32(i*2654435761), i*31%100000, 200+i%5, i*37%65536, noise(uint64(i), 12))
+			1+i%28, i%60, (i*7)%60, i*7919%1000000, i%16, 1000+i%97, uint32(i)*2654435761, i*31%100000, 200+i%5, i*37%65536, noise(uint64(i), 12))
 		b.WriteString(line)
 		b.WriteString(noise(uint64(i)*3, 10))
 		for b.Len()%256 != 255 {
