@@ -57,10 +57,7 @@ type busyLog struct {
 
 // step writes a few lines, ends at times in the middle of one, and rotates at times.
 func (b *busyLog) step(r *rand.Rand) error {
-	for range 1 + r.IntN(8) {
-		b.text = append(b.text, b.source[b.at%len(b.source)]...)
-		b.at++
-	}
+	b.more(r)
 	end := len(b.text)
 	if r.IntN(4) == 0 {
 		end = b.written + r.IntN(end-b.written)
@@ -69,6 +66,14 @@ func (b *busyLog) step(r *rand.Rand) error {
 		return err
 	}
 	return b.Rotate()
+}
+
+// more adds a few lines to what is to be written.
+func (b *busyLog) more(r *rand.Rand) {
+	for range 1 + r.IntN(8) {
+		b.text = append(b.text, b.source[b.at%len(b.source)]...)
+		b.at++
+	}
 }
 
 func (b *busyLog) writeTo(end int) error {
@@ -115,6 +120,16 @@ partial_after = "1h"
 			all = append(all, &busyLog{LogWriter: rig.LogWriter{Name: filepath.Join(logs, style.String(), name), Style: style}, source: lines, at: r.IntN(len(lines))})
 		}
 	}
+	// What was rotated before the first start is history, which paths do not name here; so every log is seen once first.
+	seen := 0
+	for _, b := range all {
+		b.more(r)
+		must(t, b.writeTo(len(b.text)))
+		seen += len(b.lines())
+	}
+	l.start()
+	l.waitStored(seen)
+	l.proc.Kill()
 	stop := background(t, func(ctx context.Context) error {
 		r := l.judge.Rand("programs")
 		tick := time.NewTicker(time.Millisecond)
