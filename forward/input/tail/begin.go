@@ -162,7 +162,7 @@ func (c *claims) before(tr *track, group string) {
 			continue
 		}
 		t.mu.Lock()
-		if _, open := t.open[other]; other.away && !open && !other.busy {
+		if _, open := t.open[other]; (other.away || !other.adrift.IsZero()) && !open && !other.busy {
 			t.mu.Unlock()
 			continue
 		}

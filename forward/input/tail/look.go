@@ -39,6 +39,7 @@ func (t *tailer) look() {
 	c.byContent()
 	c.weak()
 	c.settle()
+	c.homes()
 	c.line()
 	c.adopt()
 	if !t.started && !t.dry {

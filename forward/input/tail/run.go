@@ -140,6 +140,7 @@ type planner struct {
 	after   time.Time // no look before
 	safety  time.Time // a look at the latest
 	quiet   time.Time // no notifications before
+	moved   time.Time // see whether directories are where they were
 }
 
 func (p *planner) run(ctx context.Context) {
@@ -156,11 +157,16 @@ func (p *planner) run(ctx context.Context) {
 		if t.wantsLook() {
 			p.wanted = true
 		}
+		if !now.Before(p.moved) {
+			p.wanted = t.view.moved() || p.wanted
+			ended := time.Now()
+			p.moved = ended.Add(max(movedPoll, pollShare*ended.Sub(now)))
+		}
 		if !now.Before(p.safety) || p.wanted && !now.Before(p.after) {
 			p.look()
 			now = time.Now()
 		}
-		wait := min(t.tick(t.env.Now()), p.safety.Sub(now))
+		wait := min(t.tick(t.env.Now()), p.safety.Sub(now), p.moved.Sub(now))
 		if p.wanted {
 			wait = min(wait, p.after.Sub(now))
 		}
@@ -238,6 +244,9 @@ func (p *planner) look() {
 	again := safetyPoll
 	if p.watch.polls() {
 		again = min(again, max(p.t.opt.Poll, pollShare*cost))
+	}
+	if p.t.searching {
+		again = min(again, max(movedPoll, pollShare*cost))
 	}
 	if p.t.recheck {
 		again = min(again, recheckPause)

@@ -92,8 +92,8 @@ func (t *tailer) wantsLocked(tr *track, now time.Time) bool {
 		return false
 	case st.fault != nil:
 		return !now.Before(st.retryAt) || tr.at != nil && st.size > 0 && tr.at.size != st.size
-	case tr.at == nil:
-		return tr.src != nil && !st.atEnd
+	case tr.at == nil || !tr.adrift.IsZero(): // what at says is of the past
+		return !st.atEnd && (tr.src != nil || tr.at != nil && !st.moved)
 	case tr.done():
 		return false
 	default:
@@ -121,7 +121,7 @@ func (t *tailer) passedLocked(tr *track) bool {
 		o, st := b.of, &b.of.state
 		switch {
 		case o.dropped || st.fault != nil || o.done() || o.pos.offset >= b.upto:
-		case !o.busy && o.away && o.src == nil: // it is gone
+		case !o.busy && (o.away || !o.adrift.IsZero()) && o.src == nil: // it is gone
 		case st.atEnd && !o.busy && (st.rest == 0 || st.held > 0 || o.at != nil && o.at.path == o.base):
 		default:
 			return false
@@ -162,8 +162,8 @@ func (t *tailer) tick(now time.Time) (next time.Duration) {
 		if tr.src == nil {
 			continue
 		}
-		limit, nameless := idleAfter, st.unnamed || tr.at == nil
-		if nameless {
+		limit, nameless := idleAfter, tr.nameless()
+		if st.unnamed {
 			limit = removedAfter
 		}
 		switch {

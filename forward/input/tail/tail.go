@@ -75,6 +75,7 @@ const (
 	retryAfter   = time.Second      // first pause after a failure to read; then twice as long each time
 	retryMost    = 30 * time.Second
 	namelessPoll = time.Second                  // how often a file without a name is looked at
+	movedPoll    = time.Second                  // how often it is looked whether directories are where they were
 	safetyPoll   = 10 * time.Second             // a look at everything, in case that a notification was missed
 	genStep      = 1 << 20                      // between the numbers of two contents, so that one may be found between them
 	clockTick    = int64(20 * time.Millisecond) // by so much the time of a file may lag behind the clock
@@ -94,18 +95,20 @@ type tailer struct {
 	patterns []pattern
 
 	// The planner's own.
-	tracks  map[string]*track // by key
-	started bool              // at least one look was taken
-	globs   map[uint64]int64  // when files were looked for first under a pattern, in nanoseconds since 1970
-	ignored map[string]verdict
-	faults  faults
-	trouble bool                        // a group has to wait for a reader
-	recheck bool                        // a file cannot be judged yet
-	view    *view                       // of the last look
-	names   map[string]parsed           // files of the last look, by path
-	told    map[string]bool             // what was logged once
-	onDir   func(dir string, id fileID) // called before a directory is read; nil: nobody asks
-	dry     bool                        // only a plan: nothing is set, forgotten or kept open
+	tracks    map[string]*track // by key
+	started   bool              // at least one look was taken
+	globs     map[uint64]int64  // when files were looked for first under a pattern, in nanoseconds since 1970
+	ignored   map[string]verdict
+	faults    faults
+	trouble   bool                        // a group has to wait for a reader
+	recheck   bool                        // a file cannot be judged yet
+	homes     map[string]*home            // directories of known files, without links
+	searching bool                        // one of them is away
+	view      *view                       // of the last look
+	names     map[string]parsed           // files of the last look, by path
+	told      map[string]bool             // what was logged once
+	onDir     func(dir string, id fileID) // called before a directory is read; nil: nobody asks
+	dry       bool                        // only a plan: nothing is set, forgotten or kept open
 
 	cuts sparing // limits the samples of cut records in the log
 
@@ -135,7 +138,7 @@ type verdict struct {
 
 func newTailer(opt Options, env Env) *tailer {
 	t := &tailer{
-		opt: opt, env: env, tracks: map[string]*track{}, globs: map[uint64]int64{}, ignored: map[string]verdict{},
+		opt: opt, env: env, tracks: map[string]*track{}, globs: map[uint64]int64{}, homes: map[string]*home{}, ignored: map[string]verdict{},
 		waiting: map[*track]struct{}{}, told: map[string]bool{}, open: map[*track]struct{}{}, wake: make(chan struct{}, 1),
 	}
 	t.more.L = &t.mu

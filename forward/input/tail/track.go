@@ -32,10 +32,11 @@ type track struct {
 	queued  bool // it is in tailer.ready
 	again   bool // something happened while it was busy
 	state   state
-	seen    int64 // size of the file when it was seen last
-	lined   bool  // it is behind what has to be read before it, or nothing has to
-	away    bool  // no file has it
-	dropped bool  // it is not known any more
+	seen    int64     // size of the file when it was seen last
+	lined   bool      // it is behind what has to be read before it, or nothing has to
+	away    bool      // no file has it
+	adrift  time.Time // since when its directory cannot be listed; zero: it can
+	dropped bool      // it is not known any more
 	lastUse time.Time
 	opened  time.Time
 
@@ -75,6 +76,9 @@ func (tr *track) done() bool { return tr.pos.flags&flagDone != 0 }
 
 // renamed says whether the file has another name than the one that was written to.
 func (tr *track) renamed() bool { return tr.at == nil || tr.at.path != tr.base }
+
+// nameless says whether the file cannot be opened again once it is closed. The caller has tailer.mu.
+func (tr *track) nameless() bool { return tr.state.unnamed || tr.at == nil || !tr.adrift.IsZero() }
 
 // weak says whether so little is known of the content that another one may begin in the same way.
 func (tr *track) weak() bool { return tr.pos.head.n < headSize/4 }
@@ -163,8 +167,8 @@ func (t *tailer) closeOne(but *track) {
 		if tr == but || tr.busy {
 			continue
 		}
-		if oldest == nil || tr.state.unnamed != oldest.state.unnamed && !tr.state.unnamed ||
-			tr.state.unnamed == oldest.state.unnamed && tr.lastUse.Before(oldest.lastUse) {
+		if oldest == nil || tr.nameless() != oldest.nameless() && !tr.nameless() ||
+			tr.nameless() == oldest.nameless() && tr.lastUse.Before(oldest.lastUse) {
 			oldest = tr
 		}
 	}
