@@ -21,10 +21,19 @@ func peers() (dir string, env []string, err error) {
 		return "", nil, ErrNoPeers
 	}
 	var libraries []string
-	for _, lib := range []string{"usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib/syslog-ng"} {
-		libraries = append(libraries, filepath.Join(dir, lib))
+	for _, lib := range []string{"usr/lib/*-linux-gnu", "lib/*-linux-gnu", "usr/lib/syslog-ng"} {
+		libraries = append(libraries, inside(dir, lib))
 	}
 	return dir, []string{"LD_LIBRARY_PATH=" + strings.Join(libraries, ":")}, nil
+}
+
+// inside is the first place in a directory that a pattern names: versions and machines differ.
+func inside(dir, pattern string) string {
+	found, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(found) == 0 {
+		return filepath.Join(dir, pattern)
+	}
+	return found[0]
 }
 
 // StartRsyslog starts rsyslog with a configuration in dir, which must exist, without touching the one of this machine.
@@ -38,7 +47,7 @@ func StartRsyslog(dir, configuration string) (*Process, error) {
 	if err := os.WriteFile(file, []byte(configuration), 0o600); err != nil {
 		return nil, err
 	}
-	modules := filepath.Join(root, "usr/lib/x86_64-linux-gnu/rsyslog")
+	modules := inside(root, "usr/lib/*-linux-gnu/rsyslog")
 	return Start(Command{Program: filepath.Join(root, "usr/sbin/rsyslogd"), Dir: dir, Env: env,
 		Args: []string{"-n", "-f", file, "-i", filepath.Join(dir, "pid"), "-M", modules}})
 }
@@ -56,6 +65,6 @@ func StartSyslogNG(dir, configuration string) (*Process, error) {
 	}
 	return Start(Command{Program: filepath.Join(root, "usr/sbin/syslog-ng"), Dir: dir, Env: env,
 		Args: []string{"--foreground", "--no-caps", "--stderr", "--cfgfile", file,
-			"--module-path", filepath.Join(root, "usr/lib/syslog-ng/3.38"), "--persist-file", filepath.Join(dir, "persist"),
+			"--module-path", inside(root, "usr/lib/syslog-ng/[0-9]*"), "--persist-file", filepath.Join(dir, "persist"),
 			"--pidfile", filepath.Join(dir, "pid"), "--control", filepath.Join(dir, "control")}})
 }
