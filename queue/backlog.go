@@ -40,12 +40,10 @@ func (r *Reader) Shed(limit int64) (dropped uint64) {
 	gone := r.done.Without(floor, from-1) // the queue has dropped these; what was in hands then is not written down yet
 	missing := r.done.Without(from, first-1)
 	r.progress.mu.Unlock()
-	if !r.q.noteShed(r.name, missing) {
+	if !r.q.noteGivenUp(recovery.CauseBacklog, r.name, missing) {
 		return 0
 	}
-	for _, g := range gone {
-		r.q.noteSkipped(r.name, g)
-	}
+	r.q.noteSkipped(r.name, gone)
 	for _, m := range missing {
 		dropped += m.Last - m.First + 1
 	}
@@ -61,15 +59,15 @@ func (r *Reader) Shed(limit int64) (dropped uint64) {
 	return dropped
 }
 
-// noteShed writes down which records an output gives up, and says whether the ledger has them. What it has of them
+// noteGivenUp writes down which records an output gives up, and says whether the ledger has them. What it has of them
 // already, from a process that was killed before the position moved on, is not written again.
-func (q *Queue) noteShed(output string, missing []checkpoint.Range) bool {
+func (q *Queue) noteGivenUp(cause, output string, missing []checkpoint.Range) bool {
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
 	var losses []recovery.Loss
 	for _, m := range missing {
-		for _, part := range q.losses.ledger.Unshed(output, m) {
-			loss := lossOf(part.First, part.Last, part.Last-part.First+1, recovery.CauseBacklog, "yes")
+		for _, part := range q.losses.ledger.Ungiven(cause, output, m) {
+			loss := lossOf(part.First, part.Last, part.Last-part.First+1, cause, "yes")
 			loss.Outputs = []string{output}
 			losses = append(losses, loss)
 		}

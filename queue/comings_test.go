@@ -10,6 +10,7 @@ import (
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
+	"logmule/recovery"
 )
 
 // TestComingsAndGoings: outputs come, read, go and are forgotten while limits change and segments are deleted; the one that
@@ -72,8 +73,10 @@ func TestComingsAndGoings(t *testing.T) {
 		if at, mark := next["stays"], b.q.mark.Load(); at != mark+1 {
 			t.Errorf("seed %d: at %d of %d", seed, at, mark)
 		}
-		if losses := b.ledger(); len(losses) > 0 {
-			t.Errorf("seed %d: %+v", seed, losses)
+		for _, loss := range b.ledger() {
+			if loss.Cause != recovery.CauseForgotten { // the model forgets outputs with a backlog
+				t.Errorf("seed %d: %+v", seed, loss)
+			}
 		}
 		_ = b.q.Close() // which complains about what was accepted under larger limits and has no room
 		b.q = nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"logmule/checkpoint"
+	"logmule/recovery"
 )
 
 // An output that nobody reads for holds its records, for ForgetAfter of running time. That time is added up across
@@ -93,6 +94,17 @@ func (q *Queue) forgetOld() (again time.Duration) {
 	return again
 }
 
+// undone are the records in the segments that an output has not done.
+func (q *Queue) undone(r *Reader) []checkpoint.Range {
+	var undone checkpoint.Ranges
+	for _, f := range q.files.snapshot() {
+		for _, part := range r.open(checkpoint.Range{First: f.name.First, Last: f.last.Load()}) {
+			undone = undone.Add(part.First, part.Last)
+		}
+	}
+	return undone
+}
+
 // Forget removes what is known of an output that nobody reads for, and with it its hold on the records that it has not
 // done. If it comes back it has never been seen. ErrAttached where it is in use; an unknown output is none to forget.
 func (q *Queue) Forget(output string) error {
@@ -110,7 +122,10 @@ func (q *Queue) Forget(output string) error {
 	if attached {
 		return fmt.Errorf("forget output %s: %w; take it out of the configuration first", output, ErrAttached)
 	}
-	// The checkpoint first: where only that is gone, the output comes back from the log, and is forgotten again.
+	if !q.noteGivenUp(recovery.CauseForgotten, output, q.undone(r)) {
+		return fmt.Errorf("forget output %s: the loss ledger, which has to tell of its records, cannot be written; make room on the disk", output)
+	}
+	// The checkpoint before the log: where only that is gone, the output comes back from the log, and is forgotten again.
 	if err := q.store.Save(nil, checkpoint.Key(output)); err != nil {
 		return fmt.Errorf("forget output %s: %w", output, err)
 	}

@@ -2,6 +2,8 @@ package queue
 
 import (
 	"errors"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,6 +63,9 @@ func TestForgetAfter(t *testing.T) {
 		s := b.q.Status()
 		if s.Forgotten != 1 || s.ForgottenRecords != 47 || s.Segments >= held {
 			t.Errorf("%d outputs with %d records forgotten, %d segments of %d left", s.Forgotten, s.ForgottenRecords, s.Segments, held)
+		}
+		if got, stays := b.ranges(recovery.CauseForgotten, "gone"), b.ranges(recovery.CauseForgotten, "stays"); got != "4-50" || stays != "" || s.LedgerRecords != 0 {
+			t.Errorf("the ledger has %s and %q, and counts %d records as lost", got, stays, s.LedgerRecords)
 		}
 		killed := b.opt
 		killed.FS = b.fsys.Crash(faultfs.Drop, 1)
@@ -123,6 +128,40 @@ func TestForgetAcrossRestarts(t *testing.T) {
 		b.q.Reader("stays", Oldest)
 		left(24 * time.Hour)
 	})
+}
+
+// TestForgetIsWrittenDown: no output is forgotten before the ledger tells of what it has not done, and what the ledger
+// has from a process that was killed in between is not written again.
+func TestForgetIsWrittenDown(t *testing.T) {
+	b := newBench(t, nil)
+	gone := b.q.Reader("gone", Oldest)
+	b.q.Reader("stays", Oldest)
+	b.fill(5, 100)
+	gone.Done(nil, checkpoint.Range{First: 2, Last: 3})
+	gone.Close()
+	b.fsys.FailMatching(func(op faultfs.Op) error {
+		if strings.Contains(op.Name, "losses") {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if err := b.q.Forget("gone"); err == nil || !strings.Contains(err.Error(), "ledger") {
+		t.Errorf("without a ledger: %v", err)
+	}
+	if _, there := b.output("gone"); !there {
+		t.Error("forgotten, and nothing tells of it")
+	}
+	b.fsys.FailMatching(nil)
+	b.q.noteGivenUp(recovery.CauseForgotten, "gone", b.q.undone(gone)) // and a kill behind that
+	if err := b.q.Forget("gone"); err != nil {
+		t.Error(err)
+	}
+	if got := b.ranges(recovery.CauseForgotten, "gone"); got != "1-1 4-5" {
+		t.Errorf("the ledger has %s", got)
+	}
+	if n := b.q.Status().LedgerRecords; n != 0 {
+		t.Errorf("%d records count as lost to all", n)
+	}
 }
 
 // TestForgetWaitsForOutputs: an output whose time was up at the stop is not forgotten before it can attach.

@@ -119,9 +119,15 @@ func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost
 	}
 }
 
-// noteSkipped writes down that an output missed the oldest records: with drop_oldest those of a deleted segment that were
-// in its hands when a restart took them, else those of a segment that something else has removed.
-func (q *Queue) noteSkipped(output string, lost checkpoint.Range) {
+// noteSkipped writes down which of the oldest records an output missed, beside those that it had done: with drop_oldest
+// those of a deleted segment that were in its hands when it ended, else those of a segment that something else has removed.
+func (q *Queue) noteSkipped(output string, gone []checkpoint.Range) {
+	for _, lost := range gone {
+		q.noteGone(output, lost)
+	}
+}
+
+func (q *Queue) noteGone(output string, lost checkpoint.Range) {
 	cause := "missing segment"
 	if q.limits.Load().WhenFull == DropOldest {
 		cause = "drop_oldest"

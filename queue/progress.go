@@ -100,6 +100,16 @@ func (p *progress) missing(all checkpoint.Range) []checkpoint.Range {
 	return p.done.Without(first, all.Last)
 }
 
+// open is what of r is not done.
+func (p *progress) open(r checkpoint.Range) []checkpoint.Range {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r.First = max(r.First, p.floor); r.First > r.Last {
+		return nil
+	}
+	return p.done.Without(r.First, r.Last)
+}
+
 // Within returns the parts of [first, last] that are done, in order: after a restart or Rewind a frame may hold some.
 func (p *progress) Within(first, last uint64) []checkpoint.Range {
 	p.mu.Lock()

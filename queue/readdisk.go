@@ -73,12 +73,12 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 	in := r.q.files.find(r.next)
 	if in == nil { // every segment up to the mark is gone
 		lost = checkpoint.Range{First: r.next, Last: mark}
-		r.q.noteSkipped(r.name, lost)
+		r.q.noteSkipped(r.name, r.open(lost))
 		return lost, nil
 	}
 	if in.name.First > r.next {
 		lost = checkpoint.Range{First: r.next, Last: in.name.First - 1}
-		r.q.noteSkipped(r.name, lost)
+		r.q.noteSkipped(r.name, r.open(lost))
 		return lost, nil
 	}
 	handle, err := r.q.opt.FS.Open(in.path)

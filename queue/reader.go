@@ -85,6 +85,7 @@ func (q *Queue) knownReader(output string, pos checkpoint.Position) *Reader {
 // Close detaches the output; it belongs to the goroutine that reads. The position is kept, and with it the records that
 // are not done, until the output is forgotten.
 func (r *Reader) Close() {
+	r.missHeld()
 	r.reading.Lock()
 	r.closeFile()
 	r.reading.Unlock()
@@ -189,12 +190,29 @@ func (r *Reader) Stream() uint32 {
 
 // lose skips sequences that will never come.
 func (r *Reader) lose(gone checkpoint.Range) {
+	missing := checkpoint.Ranges(r.open(gone)).Count()
 	r.progress.mu.Lock()
-	r.lost += gone.Last - gone.First + 1
+	r.lost += missing
 	r.progress.mu.Unlock()
 	r.settle(nil, gone)
 	r.next = gone.Last + 1
 	r.q.keep.poke()
+}
+
+// missHeld gives up the records that the output had in its hands when their segment was dropped, and has not done: from
+// now on nobody has them. The ledger comes first.
+func (r *Reader) missHeld() {
+	first := r.q.files.first(r.q.mark.Load())
+	r.progress.mu.Lock()
+	floor := r.floor
+	r.progress.mu.Unlock()
+	if floor >= first || r.q.isClosing() {
+		return
+	}
+	gone := checkpoint.Range{First: floor, Last: first - 1}
+	r.q.noteSkipped(r.name, r.open(gone))
+	r.lose(gone)
+	r.note()
 }
 
 // Done notes that the records of ranges are delivered, dead-lettered or filtered out, in any order. state is what the

@@ -49,6 +49,10 @@ const CauseRewind = "rewind"
 // not lost: other outputs deliver them, and what happens to them later is written down as if there was no such line.
 const CauseBacklog = "max_backlog"
 
+// CauseForgotten is the cause of records that an output had not done when it was forgotten, since nobody had read for it
+// for too long. They are not lost either.
+const CauseForgotten = "forget_after"
+
 // Ledger is the open loss ledger of a data directory: appended to, synced, never changed. Lines that a crash tore are
 // passed over. Its methods may be called from several goroutines.
 type Ledger struct {
@@ -66,15 +70,18 @@ type Ledger struct {
 
 // ledgerSums is what has to be known of all lines.
 type ledgerSums struct {
-	records uint64 // without those of max_backlog and of rewinds
+	records uint64 // without those that only one output has given up or skipped
 	lines   int
-	given   uint64                       // records of max_backlog
-	shed    map[string]checkpoint.Ranges // by output: what lines of max_backlog tell of
-	bad     int                          // lines that cannot be read
-	told    checkpoint.Ranges            // sequences that some line tells of
-	lost    checkpoint.Ranges            // sequences that no output will get
-	spots   map[spot]struct{}            // places that are written down
+	shed    uint64                        // records of max_backlog
+	given   map[givenUp]checkpoint.Ranges // what outputs have given up
+	bad     int                           // lines that cannot be read
+	told    checkpoint.Ranges             // sequences that some line tells of
+	lost    checkpoint.Ranges             // sequences that no output will get
+	spots   map[spot]struct{}             // places that are written down
 }
+
+// givenUp is by whom, and why.
+type givenUp struct{ cause, output string }
 
 // spot is a place in a segment that a line of the ledger tells of.
 type spot struct {
@@ -121,13 +128,16 @@ func (l *Ledger) load(f vfs.File) error {
 // book adds one line to the sums.
 func (s *ledgerSums) book(loss Loss) {
 	s.lines++
-	if loss.Cause == CauseBacklog {
-		s.given += loss.Count
-		if s.shed == nil {
-			s.shed = map[string]checkpoint.Ranges{}
+	if loss.Cause == CauseBacklog || loss.Cause == CauseForgotten {
+		if loss.Cause == CauseBacklog {
+			s.shed += loss.Count
+		}
+		if s.given == nil {
+			s.given = map[givenUp]checkpoint.Ranges{}
 		}
 		for _, output := range loss.Outputs {
-			s.shed[output] = s.shed[output].Add(loss.First, loss.Last)
+			by := givenUp{loss.Cause, output}
+			s.given[by] = s.given[by].Add(loss.First, loss.Last)
 		}
 		return
 	}
@@ -228,11 +238,11 @@ func (l *Ledger) Untold(r checkpoint.Range) []checkpoint.Range {
 	return l.mu.told.Without(r.First, r.Last)
 }
 
-// Unshed is what of the sequences of r no line of max_backlog tells of for that output.
-func (l *Ledger) Unshed(output string, r checkpoint.Range) []checkpoint.Range {
+// Ungiven is what of the sequences of r no line of that cause, CauseBacklog or CauseForgotten, tells of for that output.
+func (l *Ledger) Ungiven(cause, output string, r checkpoint.Range) []checkpoint.Range {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.mu.shed[output].Without(r.First, r.Last)
+	return l.mu.given[givenUp{cause, output}].Without(r.First, r.Last)
 }
 
 // Total is how many lost records the ledger tells of, and how many lines it has. Records that only one output has given

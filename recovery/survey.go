@@ -26,8 +26,8 @@ type Survey struct {
 	LastSequence  uint64            `json:"last_sequence"`
 	Outputs       []SurveyedOutput  `json:"outputs"`
 	Gaps          []Gap             `json:"gaps"`         // sequences that are known to be lost
-	LostRecords   uint64            `json:"lost_records"` // of all lines of the loss ledger but those of max_backlog
-	ShedRecords   uint64            `json:"shed_records"` // of these: records that one output has given up
+	LostRecords   uint64            `json:"lost_records"` // of all lines of the loss ledger but those about what one output gave up
+	ShedRecords   uint64            `json:"shed_records"` // of lines with cause max_backlog
 	Losses        int               `json:"losses"`       // lines
 	Notes         []string          `json:"notes"`
 }
@@ -120,7 +120,7 @@ func (s *surveyor) take(dir string) error {
 		return err
 	}
 	s.Survey = Survey{
-		Queue: id.String(), Starts: starts, Running: locked(s.fsys, dir), LostRecords: sums.records, ShedRecords: sums.given, Losses: sums.lines,
+		Queue: id.String(), Starts: starts, Running: locked(s.fsys, dir), LostRecords: sums.records, ShedRecords: sums.shed, Losses: sums.lines,
 		Segments: []SurveyedSegment{}, Outputs: []SurveyedOutput{}, Gaps: []Gap{}, Notes: append([]string{}, notes...),
 	}
 	if lost != nil {
