@@ -122,7 +122,7 @@ func (c *claims) consider(group string, s *sight, i int, at stand) {
 		why = "history: older than what was read last"
 	}
 	if why == "" && (s.name == "" || !s.live()) {
-		copied, err := c.isCopy(group, s)
+		of, err := c.copied(group, s, i)
 		if err != nil {
 			c.v.skipped[s.path] = err.Error()
 			if c.passing(s, err) {
@@ -133,8 +133,8 @@ func (c *claims) consider(group string, s *sight, i int, at stand) {
 			return
 		}
 		t.faults.over("content of " + s.path)
-		if copied != nil {
-			why = "a copy of " + copied.where()
+		if of != "" {
+			why = "a copy of " + of
 			// It may be one that is not complete, and turn out to be another file: look again when either changes.
 			c.v.skipped[s.path] = why
 			t.env.Log.Debug("file is not read", "input", t.env.Name, "file", s.path, "why", why)
@@ -176,39 +176,6 @@ func (c *claims) since(s *sight) int64 {
 		}
 	}
 	return math.MaxInt64
-}
-
-// isCopy finds the content that a file is a copy of: one whose live file it was copied from to be cut next, or whose
-// rotated file is being compressed.
-func (c *claims) isCopy(group string, s *sight) (*track, error) {
-	lives := livesOf(filepath.Base(s.path))
-	for _, tr := range c.group[group] {
-		at := c.at[tr]
-		if at == nil || at == s || filepath.Dir(s.path) != filepath.Dir(at.path) {
-			continue
-		}
-		live := at.path == tr.base && slices.Contains(lives, filepath.Base(at.path))
-		packed := s.gzip || at.gzip // one is being compressed, or was
-		if !live && !packed && s.size != at.size {
-			continue
-		}
-		c.t.mu.Lock()
-		p := tr.pos
-		c.t.mu.Unlock()
-		yes, _, err := s.holds(&p)
-		if err != nil && !incomplete(err) {
-			return nil, err
-		}
-		if !yes || !live {
-			if yes, err = copyOf(at, s); err != nil {
-				return nil, err
-			}
-		}
-		if yes {
-			return tr, nil
-		}
-	}
-	return nil, nil
 }
 
 // publish makes the new contents known, if the files of their groups are still what they were when they were looked at:

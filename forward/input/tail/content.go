@@ -30,16 +30,20 @@ func (c *claims) weakIn(group string, tr *track, at *sight) {
 			continue
 		}
 		yes, upto, err := s.holds(&p)
-		same := false
+		begins := false
 		if yes {
-			same, err = copyOf(at, s)
+			begins, err = beginningOf(s, at)
 		}
 		if c.passing(s, err) {
 			c.later(group)
 			return
 		}
-		if err != nil || !yes || same && (s.gzip || s.size <= at.size) {
+		if err != nil || !yes || begins {
 			continue
+		}
+		if s, upto, err = c.longest(group, s, upto, &p); err != nil {
+			c.later(group)
+			return
 		}
 		if busy || !c.t.move(tr, s, &p, upto, true) {
 			c.doubt[group], c.t.trouble = true, true
@@ -114,10 +118,10 @@ func (c *claims) search(tr *track) {
 		return
 	}
 	for _, s := range c.v.groups[group] {
-		if s.taken != nil || s.size == 0 || p.offset < headSize && s.mtime < p.mtime {
+		if s.taken != nil || s.size == 0 {
 			continue
 		}
-		yes, upto, err := s.holds(&p)
+		yes, upto, err := c.mayHold(tr, s, &p)
 		switch {
 		case c.passing(s, err): // it may be the one
 			c.later(group)
@@ -128,7 +132,10 @@ func (c *claims) search(tr *track) {
 			s.taken = tr // the open file is read to its end first
 			return
 		case yes:
-			if s, err = c.unpacked(s); err != nil {
+			if s, upto, err = c.longest(group, s, upto, &p); err == nil {
+				s, err = c.unpacked(s)
+			}
+			if err != nil {
 				c.later(group)
 				return
 			}
@@ -168,9 +175,12 @@ func (t *tailer) move(tr *track, s *sight, p *position, upto int64, cut bool) bo
 	if tr.pos.offset != p.offset {
 		return false
 	}
+	head, err := s.window(headSize)
+	if err != nil {
+		return false
+	}
 	var window []byte
 	if upto < p.offset {
-		var err error
 		if window, err = s.window(upto); err != nil {
 			return false
 		}
@@ -186,6 +196,7 @@ func (t *tailer) move(tr *track, s *sight, p *position, upto int64, cut bool) bo
 	if upto < p.offset {
 		tr.pos.offset, tr.pos.tail, tr.pos.marks = upto, fingerprintOf(window), nil
 	}
+	tr.pos.head = fingerprintOf(head) // more, if it has grown; less, if the copy is shorter
 	s.copied = cut && !s.gzip
 	tr.state = state{}
 	tr.trusted = true

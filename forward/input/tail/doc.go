@@ -13,7 +13,7 @@
 //   - What is known of a content is a fact about bytes that were read: its first ones, and those before the offset. Files
 //     that are appended to never change them, so a file in which they differ holds another content, whatever its inode.
 //   - A look first gives each known content its file: the one with its inode if the bytes are right, else the oldest one of
-//     its log that holds them. What is left over then is new, is a copy of what is known, or is history, which is what was
+//     its log that holds them. What is left over then is new, is a copy of another, or is history, which is what was
 //     rotated before the oldest known content was written. A new file is made known, with its first bytes, before it
 //     is read, so that it can be cut, moved and compressed meanwhile.
 //   - A look is not a moment. Files change between being listed, being compared and being begun, and readers go on. So a

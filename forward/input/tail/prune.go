@@ -18,6 +18,11 @@ func (t *tailer) prune(c *claims) {
 			delete(t.ignored, path)
 		}
 	}
+	for id, note := range t.copies {
+		if note.of.dropped || !slices.ContainsFunc(c.files, func(s *sight) bool { return s.id == id }) {
+			delete(t.copies, id)
+		}
+	}
 	if len(t.tracks) <= mostKnown {
 		return
 	}

@@ -27,7 +27,10 @@ func (s *sight) holds(p *position) (yes bool, upto int64, err error) {
 	}
 	q := *p
 	src, _, _, err := checked(s.path, s.id, gz, &q)
-	if errors.Is(err, errChanged) || gz && err == io.EOF {
+	if gz && (errors.Is(err, errChanged) || err == io.EOF) {
+		return s.holdsPart(p)
+	}
+	if errors.Is(err, errChanged) {
 		return false, 0, nil
 	}
 	if err != nil {
@@ -52,24 +55,36 @@ func (s *sight) refresh() error {
 
 // holdsPart is holds for a file that is shorter than what was read.
 func (s *sight) holdsPart(p *position) (yes bool, upto int64, err error) {
-	if s.size < int64(p.head.n) || p.head.n == 0 {
-		return false, 0, nil
-	}
-	q := position{head: p.head}
-	for _, m := range p.marks {
-		if m.offset <= s.size {
-			q.offset, q.tail = m.offset, m.tail
-		}
-	}
-	src, _, _, err := checked(s.path, s.id, false, &q)
-	if errors.Is(err, errChanged) {
-		return false, 0, nil
-	}
+	src, info, err := openSource(s.path, s.id, s.gzip)
 	if err != nil {
 		return false, 0, err
 	}
-	src.close()
-	return true, s.size, nil
+	defer src.close()
+	if s.gzip {
+		if _, err := src.readAt(make([]byte, 1), p.offset); err != io.EOF {
+			return false, 0, nil // it breaks off, or is not compressed at all
+		}
+	}
+	upto = src.length(info)
+	q, sure := position{}, false
+	if upto >= int64(p.head.n) {
+		q.head, sure = p.head, p.head.n > 0
+	}
+	for _, m := range p.marks {
+		if m.offset <= upto {
+			q.offset, q.tail, sure = m.offset, m.tail, true
+		}
+	}
+	if !sure {
+		return false, 0, nil
+	}
+	if _, err = src.section(q.head, 0); err == nil {
+		_, err = src.section(q.tail, q.offset-int64(q.tail.n))
+	}
+	if errors.Is(err, errChanged) {
+		return false, 0, nil
+	}
+	return err == nil, upto, err
 }
 
 // copyOf says whether the files a and b begin with the same bytes, one of them perhaps with more: one is then a copy of
@@ -124,7 +139,7 @@ func sameAt(x, y *source, offset, n int64) (same, short bool, err error) {
 	return common > 0 && bytes.Equal(a[:common], b[:common]), int64(common) < n, nil
 }
 
-// window reads the bytes before offset.
+// window reads the bytes before offset, or as many of them as there are.
 func (s *sight) window(offset int64) ([]byte, error) {
 	src, _, err := openSource(s.path, s.id, s.gzip)
 	if err != nil {
@@ -132,8 +147,9 @@ func (s *sight) window(offset int64) ([]byte, error) {
 	}
 	defer src.close()
 	b := make([]byte, min(offset, tailSize))
-	if _, err := src.readAt(b, offset-int64(len(b))); err != nil && err != io.EOF {
+	n, err := src.readAt(b, offset-int64(len(b)))
+	if err != nil && err != io.EOF && !incomplete(err) {
 		return nil, err
 	}
-	return b, nil
+	return b[:n], nil
 }

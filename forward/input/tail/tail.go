@@ -99,6 +99,7 @@ type tailer struct {
 	started   bool              // at least one look was taken
 	globs     map[uint64]int64  // when files were looked for first under a pattern, in nanoseconds since 1970
 	ignored   map[string]verdict
+	copies    map[fileID]copyNote // files that are not read because they are copies
 	faults    faults
 	trouble   bool                        // a group has to wait for a reader
 	recheck   bool                        // a file cannot be judged yet
@@ -139,7 +140,7 @@ type verdict struct {
 func newTailer(opt Options, env Env) *tailer {
 	t := &tailer{
 		opt: opt, env: env, tracks: map[string]*track{}, globs: map[uint64]int64{}, homes: map[string]*home{}, ignored: map[string]verdict{},
-		waiting: map[*track]struct{}{}, told: map[string]bool{}, open: map[*track]struct{}{}, wake: make(chan struct{}, 1),
+		copies: map[fileID]copyNote{}, waiting: map[*track]struct{}{}, told: map[string]bool{}, open: map[*track]struct{}{}, wake: make(chan struct{}, 1),
 	}
 	t.more.L = &t.mu
 	t.faults = faults{log: env.Log, count: &env.Counters.ReadErrors, since: map[string]*fault{}}

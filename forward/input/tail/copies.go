@@ -1,0 +1,171 @@
+package tail
+
+import (
+	"path/filepath"
+	"slices"
+)
+
+// copied says what a file that holds nothing known is a copy of, so that it is not read; empty: of nothing.
+func (c *claims) copied(group string, s *sight, i int) (of string, err error) {
+	live := c.liveBeside(s)
+	earlier := live != nil && live.finished(s)
+	tr, err := c.isCopy(group, s, earlier)
+	if err != nil {
+		return "", err
+	}
+	if tr != nil {
+		if yes, err := beginningOf(s, c.at[tr]); yes && err == nil {
+			c.t.copies[s.id] = copyNote{verdict{id: s.id, size: s.size, mtime: s.mtime}, tr}
+		}
+		return tr.where(), nil
+	}
+	if live == nil || earlier {
+		return "", nil
+	}
+	if yes, err := beginningOf(s, live); yes || err != nil {
+		return live.path, err
+	}
+	for _, younger := range c.v.groups[group][i+1:] {
+		if younger.size == 0 || younger.live() || younger.taken == nil && younger.name == "" && s.name != "" {
+			continue
+		}
+		if yes, err := beginningOf(s, younger); yes || err != nil {
+			return younger.path, err
+		}
+		if yes, err := beginningOf(younger, s); !yes || err != nil {
+			return "", err // only copies of one content follow each other
+		}
+	}
+	return "", nil
+}
+
+// isCopy finds the content that a file is a copy of: one whose live file it was copied from to be cut next, or whose
+// rotated file is being compressed. earlier says that s was there before the live file.
+func (c *claims) isCopy(group string, s *sight, earlier bool) (*track, error) {
+	lives := livesOf(filepath.Base(s.path))
+	for _, tr := range c.group[group] {
+		at := c.at[tr]
+		if at == nil || at == s || filepath.Dir(s.path) != filepath.Dir(at.path) {
+			continue
+		}
+		live := at.path == tr.base && slices.Contains(lives, filepath.Base(at.path))
+		packed := s.gzip || at.gzip // one is being compressed, or was
+		if !packed && (earlier || !live && s.size != at.size) {
+			continue
+		}
+		c.t.mu.Lock()
+		p := tr.pos
+		c.t.mu.Unlock()
+		yes, _, err := s.holds(&p)
+		if err != nil && !incomplete(err) {
+			return nil, err
+		}
+		if !yes || !live {
+			if yes, err = copyOf(at, s); !yes && live && err == nil {
+				yes, err = beginningOf(s, at)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		if yes {
+			return tr, nil
+		}
+	}
+	return nil, nil
+}
+
+// copyNote says that a file, as it is, was found to be a copy of a content that was still in another one.
+type copyNote struct {
+	verdict
+	of *track
+}
+
+// mayHold is holds for a file that may have been noted as a copy: of one with few bytes a position beyond them has no hash.
+func (c *claims) mayHold(tr *track, s *sight, p *position) (yes bool, upto int64, err error) {
+	if note := c.t.copies[s.id]; note.of == tr && note.verdict.of(s) && !s.gzip {
+		return true, min(s.size, p.offset), nil
+	}
+	if p.head.n < headSize && s.mtime < p.mtime {
+		return false, 0, nil
+	}
+	return s.holds(p)
+}
+
+// liveBeside is the live file of which s may be a copy, made to cut it.
+func (c *claims) liveBeside(s *sight) *sight {
+	for _, name := range livesOf(filepath.Base(s.path)) {
+		if live := c.v.files[filepath.Join(filepath.Dir(s.path), name)]; live != nil && live.live() {
+			return live
+		}
+	}
+	return nil
+}
+
+// finished says whether s was there, or was written to for the last time, before the live file was created. Then it is
+// a file that was renamed, and no copy, even if both begin with the same lines.
+func (live *sight) finished(s *sight) bool {
+	born := bornAt(live.path)
+	if born == 0 {
+		return false
+	}
+	at := bornAt(s.path)
+	return at != 0 && at < born || live.mtime >= born && s.mtime < born
+}
+
+// beginningOf says whether what part holds stands at the beginning of whole, where there may be more: then it is a copy
+// that was made of it, or of what it is a copy of.
+func beginningOf(part, whole *sight) (bool, error) {
+	if whole.size == 0 || !part.gzip && !whole.gzip && part.size > whole.size {
+		return false, nil
+	}
+	x, i, err := openSource(part.path, part.id, part.gzip)
+	if err != nil {
+		return false, err
+	}
+	defer x.close()
+	y, j, err := openSource(whole.path, whole.id, whole.gzip)
+	if err != nil {
+		return false, err
+	}
+	defer y.close()
+	same, short, err := sameAt(x, y, 0, headSize)
+	if same && !short {
+		same, short, err = sameAt(x, y, 0, sameHead)
+	}
+	if !same || err != nil {
+		return false, err
+	}
+	if short && (!part.gzip || x.ended()) && (!whole.gzip || y.ended()) {
+		return x.length(i) <= y.length(j), nil
+	}
+	if short || part.gzip || whole.gzip {
+		return true, nil
+	}
+	end := min(i.Size(), j.Size())
+	same, _, err = sameAt(x, y, max(0, end-sameTail), min(end, sameTail))
+	return same, err
+}
+
+// longest is the file that holds most of the content at p, of which s holds some: one of several copies, the last of
+// which was made before the file was cut.
+func (c *claims) longest(group string, s *sight, upto int64, p *position) (*sight, int64, error) {
+	files := c.v.groups[group]
+	for _, other := range files[slices.Index(files, s)+1:] {
+		if other.taken != nil || other.live() {
+			continue
+		}
+		yes, err := beginningOf(s, other)
+		end := int64(0)
+		if yes && err == nil {
+			yes, end, err = other.holds(p)
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		if yes {
+			s, upto = other, end
+		}
+	}
+	return s, upto, nil
+}

@@ -1,0 +1,76 @@
+package tail
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A start between the copy and the cut, where neither the file nor its copy was ever seen.
+func TestACopyOfAnUnknownFile(t *testing.T) {
+	for _, size := range []int{1, 100, 10_000} {
+		for _, globs := range []string{"a.log", "a.log*"} {
+			for _, part := range []string{"whole", "grown", "several", "compressed"} {
+				t.Run(fmt.Sprint(size, globs, part), func(t *testing.T) {
+					g := newRig(t, t.TempDir(), func(o *Options) { o.Paths = []string{filepath.Join(filepath.Dir(o.Paths[0]), globs)} })
+					g.settle()
+					var want []string
+					add := func(n int) {
+						for range n {
+							want = append(want, fmt.Sprintf("line %06d", len(want)))
+							g.write("a.log", want[len(want)-1]+"\n")
+						}
+					}
+					g.down(func() {
+						add(size)
+						g.copy("a.log", "a.log.1")
+						switch part {
+						case "grown":
+							add(1 + size)
+						case "several":
+							must(t, os.Truncate(g.path("a.log.1"), 5))
+							g.rename("a.log.1", "a.log.2")
+							g.copy("a.log", "a.log.1")
+						case "compressed":
+							g.gzip("a.log.1", "a.log.2.gz")
+							add(1)
+							g.copy("a.log", "a.log.1")
+						}
+					})
+					g.want(want...)
+					g.truncate("a.log")
+					g.settle()
+					g.want(want...)
+					add(1)
+					g.settle()
+					g.want(want...)
+					g.down(func() {})
+					g.want()
+				})
+			}
+		}
+	}
+}
+
+// Files that begin with the same lines are no copies where one was there before the other.
+func TestTheSameBeginningIsNoCopy(t *testing.T) {
+	for _, second := range []string{"started\n", "started\nmore\n"} {
+		g := newRig(t, t.TempDir(), nil)
+		g.settle()
+		g.down(func() {
+			g.write("a.log", "started\n")
+			first := bornAt(g.path("a.log"))
+			if first == 0 {
+				t.Skip("this file system does not say when a file was created")
+			}
+			g.rename("a.log", "a.log.1")
+			for g.write("a.log", ""); bornAt(g.path("a.log")) == first; g.write("a.log", "") { // until the clock goes on
+				g.remove("a.log")
+			}
+			g.write("a.log", second)
+		})
+		g.want(append([]string{"started"}, strings.Split(strings.TrimSuffix(second, "\n"), "\n")...)...)
+	}
+}
