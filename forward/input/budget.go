@@ -23,6 +23,7 @@ type Budget struct {
 		sync.Mutex           // guards:
 		used       int64     // granted and not released
 		waiters    []*waiter // in the order of their arrival; none while used <= limit
+		waits      uint64    // calls of Acquire that had to wait
 	}
 }
 
@@ -45,6 +46,7 @@ func (b *Budget) Acquire(ctx context.Context, n int64) error {
 	}
 	w := &waiter{n: n, granted: make(chan struct{})}
 	b.mu.waiters = append(b.mu.waiters, w)
+	b.mu.waits++
 	b.mu.Unlock()
 
 	select {
@@ -83,6 +85,13 @@ func (b *Budget) Release(n int64) {
 		b.mu.used += w.n
 		close(w.granted)
 	}
+}
+
+// waits returns how often somebody has had to wait.
+func (b *Budget) waits() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.waits
 }
 
 // Used returns how many bytes are granted at the moment.

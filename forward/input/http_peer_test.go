@@ -236,7 +236,7 @@ func TestHTTP2Shutdown(t *testing.T) {
 		answer.Body.Close()
 		statuses <- answer.StatusCode
 	})
-	if _, err := io.WriteString(begun, "two\n"); err != nil {
+	if _, err := io.WriteString(begun, strings.Repeat("two\n", 2000)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "memory for the body", func() bool { return r.memory.Used() > 0 })

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -315,12 +316,64 @@ func TestHTTPNoMemory(t *testing.T) {
 func TestHTTPMemoryFollowsBytes(t *testing.T) {
 	r := begin[*httpInput](t, "http", anyPort, discard)
 	conn := dial(t, r.address)
-	say(t, conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 16777216\r\n\r\n")
-	eventually(t, "memory for the beginning", func() bool { return r.memory.Used() == firstBlock })
-	say(t, conn, strings.Repeat("x", firstBlock+1))
-	eventually(t, "memory for the rest", func() bool { return r.memory.Used() == 4*firstBlock })
+	say(t, conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 16777216\r\n\r\n"+strings.Repeat("x", firstBlock+1))
+	eventually(t, "memory for what has come", func() bool { return r.memory.Used() == 3*firstBlock })
+	say(t, conn, strings.Repeat("x", 3*firstBlock))
+	eventually(t, "memory for more", func() bool { return r.memory.Used() == 15*firstBlock })
 	conn.Close()
 	eventually(t, "it to be given back", func() bool { return r.memory.Used() == 0 })
+}
+
+// TestHTTPSmallBodies: what fits in the memory that every request has is taken, whatever the others hold.
+func TestHTTPSmallBodies(t *testing.T) {
+	st := newStore()
+	r := begin[*httpInput](t, "http", anyPort, st.emit)
+	if err := r.memory.Acquire(t.Context(), 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []io.Reader{strings.NewReader("sized\n"), io.MultiReader(strings.NewReader("chunked\n"))} {
+		if status, text, _ := do(t, client(t), post(t, "POST", r.address, body)); status != 200 {
+			t.Errorf("%d %s", status, text)
+		}
+	}
+	st.want(t, plain("sized", "chunked")...)
+	r.memory.Release(1 << 30)
+}
+
+// TestHTTPTricklesForMemory: who got memory for all that he has announced has to send it when others want some.
+func TestHTTPTricklesForMemory(t *testing.T) {
+	st := newStore()
+	memory := NewBudget(0)
+	r := begin(t, "http", anyPort, st.emit, func(h *httpInput) { h.stall, h.env.Memory = time.Second, memory })
+	conn := dial(t, r.address)
+	say(t, conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", firstBlock))
+	eventually(t, "memory for all of it", func() bool { return memory.Used() > 100_000 })
+	stop := make(chan struct{})
+	var trickle sync.WaitGroup
+	trickle.Go(func() {
+		for tick := time.NewTicker(20 * time.Millisecond); ; {
+			select {
+			case <-tick.C:
+				_, _ = conn.Write([]byte("x"))
+			case <-stop:
+				return
+			}
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := memory.Acquire(ctx, 1); err != nil {
+		t.Error("nobody else gets memory")
+	}
+	memory.Release(1)
+	close(stop)
+	trickle.Wait()
+	conn.SetReadDeadline(time.Now().Add(patience))
+	answer := make([]byte, 4096)
+	n, err := conn.Read(answer)
+	if !strings.HasPrefix(string(answer[:n]), "HTTP/1.1 408") || !strings.Contains(string(answer[:n]), "others wait") {
+		t.Errorf("%q, %v", answer[:n], err)
+	}
 }
 
 func BenchmarkHTTP(b *testing.B) {

@@ -49,11 +49,12 @@ func (p *blockPools) of(n int) *sync.Pool {
 }
 
 // loan is what one connection or request holds of the Budget: one block, and the bytes reserved for it, which may be
-// more than the block has so far. With from set and nothing else it is an empty loan. One goroutine uses it.
+// more than the block has so far. With from set it is an empty loan. One goroutine uses it.
 type loan struct {
 	from     *Budget
+	free     int // bytes of the block that need no grant
 	block    *block
-	reserved int
+	reserved int // granted
 }
 
 // bytes is the block, nil for an empty loan.
@@ -67,11 +68,11 @@ func (l *loan) bytes() []byte {
 // tryResize makes the block size bytes, with keep at its beginning, if the Budget has them to spare. keep may be a part
 // of the old block, which is gone after that.
 func (l *loan) tryResize(size int, keep []byte) bool {
-	if more := size - l.reserved; more > 0 {
+	if more := size - l.free - l.reserved; more > 0 {
 		if !l.from.TryAcquire(int64(more)) {
 			return false
 		}
-		l.reserved = size
+		l.reserved += more
 	}
 	l.replace(size, keep)
 	return true
@@ -83,10 +84,10 @@ func (l *loan) resize(ctx context.Context, size, final int, keep []byte) error {
 	if l.tryResize(size, keep) {
 		return nil
 	}
-	if err := l.from.Acquire(ctx, int64(final-l.reserved)); err != nil {
+	if err := l.from.Acquire(ctx, int64(final-l.free-l.reserved)); err != nil {
 		return err
 	}
-	l.reserved = final
+	l.reserved = final - l.free
 	l.replace(size, keep)
 	return nil
 }
@@ -94,8 +95,9 @@ func (l *loan) resize(ctx context.Context, size, final int, keep []byte) error {
 // shrink makes the block size bytes, no more than it has now, and gives back the rest.
 func (l *loan) shrink(size int, keep []byte) {
 	l.replace(size, keep)
-	l.from.Release(int64(l.reserved - size))
-	l.reserved = size
+	keeps := max(0, size-l.free)
+	l.from.Release(int64(l.reserved - keeps))
+	l.reserved = keeps
 }
 
 // end gives everything back. The loan is empty then and may be used again.

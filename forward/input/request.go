@@ -17,7 +17,7 @@ const (
 	roomAfter  = time.Second      // wait for memory, or for room in the queue, before 503
 	bodyStall  = 30 * time.Second // wait for the next byte of a body before 408
 	goneAfter  = 10 * time.Second // wait for the queue after the client seems gone; it may have closed its sending side only
-	firstBlock = 64 << 10         // bytes of memory for a body before any of it has come, at most
+	firstBlock = minBlock         // bytes of memory for a body that every request has, whatever the others hold
 	drainLimit = 64 << 20         // bytes of a refused body that are read and thrown away, so that its sender sees the answer
 	drainAfter = 5 * time.Second  // and for how long
 	drainIdle  = time.Second / 4  // and for how long none may come, in HTTP/2
@@ -38,10 +38,12 @@ type request struct {
 	id     repeatID         // zero: it may be stored as often as it comes
 	loan   loan             // holds the body
 
-	begun    bool // the body has been asked for
-	whole    bool // nothing of the body is left on the connection
-	lost     bool // what is left of it cannot be read
-	stored   bool // emit has accepted the body, or may have
+	until    time.Time // when the body has to be here if others want memory, because it has more than it fills; zero: it has not
+	waits    uint64    // of the Budget when it got that
+	begun    bool      // the body has been asked for
+	whole    bool      // nothing of the body is left on the connection
+	lost     bool      // what is left of it cannot be read
+	stored   bool      // emit has accepted the body, or may have
 	answered bool
 }
 
@@ -53,7 +55,7 @@ type refusal struct {
 
 func newRequest(in *httpInput, running, late context.Context, emit Emit, w http.ResponseWriter, r *http.Request) *request {
 	return &request{in: in, running: running, late: late, emit: emit, w: w, r: r, control: http.NewResponseController(w),
-		loan: loan{from: in.env.Memory}, whole: r.ContentLength == 0}
+		loan: loan{from: in.env.Memory, free: firstBlock}, whole: r.ContentLength == 0}
 }
 
 func (q *request) serve() {

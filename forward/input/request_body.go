@@ -17,11 +17,11 @@ func (q *request) read() ([]byte, *refusal) {
 	// The deadline set below may undo this one, so running is looked at after it.
 	defer context.AfterFunc(q.running, func() { q.control.SetReadDeadline(time.Unix(1, 0)) })()
 
-	// All that the body needs: one byte to see that it is too long, one for an LF.
-	whole, size, n := blockSize(q.in.maxBody+2), minBlock, q.in.maxBody
+	// All that the body needs: one byte to see that it is too long, one for an LF. The block grows with what has come, not
+	// with what is announced, so that nobody holds much more than he has sent.
+	whole, size, n := blockSize(q.in.maxBody+2), firstBlock, q.in.maxBody
 	if length := int(q.r.ContentLength); length >= 0 {
 		whole, n = min(whole, blockSize(length+2)), length
-		size = min(whole, firstBlock)
 	}
 	final := whole // all that the request can ever need
 	if q.coding.Packed() {
@@ -33,6 +33,9 @@ func (q *request) read() ([]byte, *refusal) {
 				return nil, no
 			}
 			size = min(4*size, whole)
+		}
+		if q.overdue() {
+			return nil, &refusal{http.StatusRequestTimeout, "the body takes longer than " + q.in.stall.String() + " while others wait for memory (memory_limit)"}
 		}
 		q.control.SetReadDeadline(time.Now().Add(q.in.stall))
 		if no := q.stopping(); no != nil {
@@ -62,6 +65,13 @@ func (q *request) read() ([]byte, *refusal) {
 	}
 }
 
+// overdue tells whether the body has had its time, and others have asked for memory in vain since.
+func (q *request) overdue() bool {
+	return !q.until.IsZero() && time.Now().After(q.until) && q.in.env.Memory.waits() != q.waits
+}
+
+// resize makes room for what follows the bytes that are there. A body that had to wait for it has got room for all that
+// may come, and has to come soon when others want some.
 func (q *request) resize(size, final, have int) *refusal {
 	keep := q.loan.bytes()[:have]
 	if q.loan.tryResize(size, keep) {
@@ -72,6 +82,7 @@ func (q *request) resize(size, final, have int) *refusal {
 	if q.loan.resize(ctx, size, final, keep) != nil {
 		return &refusal{http.StatusServiceUnavailable, "no memory for the body at the moment (memory_limit)"}
 	}
+	q.until, q.waits = time.Now().Add(q.in.stall), q.in.env.Memory.waits()
 	return nil
 }
 

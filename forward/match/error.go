@@ -22,7 +22,11 @@ func problem(err error) error {
 	if !errors.As(err, &at) {
 		return err
 	}
-	return fmt.Errorf("%s, at %s", at.Message, place(at))
+	what := at.Message
+	if kind, ok := strings.CutPrefix(what, "reflect: call of reflect.Value.Len on "); ok {
+		what = "what should be a list is of the type " + strings.TrimSuffix(kind, " Value")
+	}
+	return fmt.Errorf("%s, at %s", what, place(at))
 }
 
 func place(at *file.Error) string {

@@ -79,7 +79,7 @@ func Compile(text string) (*Match, error) {
 	program, err := expr.Compile(text, append(strict,
 		expr.Function(fnLess, less, comparison), expr.Function(fnMore, more, comparison),
 		expr.Function(fnNotMore, notMore, comparison), expr.Function(fnNotLess, notLess, comparison),
-		expr.Function(fnNot, not, negation), expr.Patch(lenient{}))...)
+		expr.Function(fnNot, not, negation), expr.Function(fnPart, part, parting), expr.Patch(lenient{}))...)
 	if err != nil {
 		return nil, explain(err)
 	}

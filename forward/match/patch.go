@@ -3,6 +3,7 @@ package match
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/vm/runtime"
@@ -12,6 +13,7 @@ import (
 
 // Functions that stand for operators whose operands may be nil. No expression can call them by these names.
 const (
+	fnPart    = "[]"
 	fnLess    = "<"
 	fnMore    = ">"
 	fnNotMore = "<="
@@ -21,6 +23,7 @@ const (
 
 // Their types.
 var (
+	parting    = new(func(whole, key any) any)
 	comparison = new(func(a, b any) bool)
 	negation   = new(func(a any) bool)
 )
@@ -31,6 +34,14 @@ func notMore(p ...any) (any, error) { return there(p) && runtime.LessOrEqual(p[0
 func notLess(p ...any) (any, error) { return there(p) && runtime.MoreOrEqual(p[0], p[1]), nil }
 
 func there(p []any) bool { return p[0] != nil && p[1] != nil }
+
+// part is whole[key]; of nothing there is no part.
+func part(p ...any) (any, error) {
+	if p[0] == nil {
+		return nil, nil
+	}
+	return runtime.Fetch(p[0], p[1]), nil
+}
 
 func not(p ...any) (any, error) {
 	switch v := p[0].(type) {
@@ -61,6 +72,47 @@ func (lenient) Visit(node *ast.Node) {
 		if (n.Operator == "!" || n.Operator == "not") && isUnknown(n.Node) {
 			call(node, fnNot, n.Node)
 		}
+	case *ast.MemberNode:
+		if !n.Method && isUnknown(n.Node) {
+			call(node, fnPart, n.Node, n.Property)
+		}
+	case *ast.SliceNode:
+		orElse(&n.Node, &ast.ArrayNode{})
+	case *ast.BuiltinNode:
+		forNothing(n.Name, n.Arguments)
+	case *ast.CallNode:
+		if callee, ok := n.Callee.(*ast.IdentifierNode); ok {
+			forNothing(callee.Value, n.Arguments)
+		}
+	}
+}
+
+// Functions for which a field that is not there is an empty list, and those for which it is an empty text.
+var (
+	ofLists = []string{
+		"all", "any", "none", "one", "filter", "map", "find", "findIndex", "findLast", "findLastIndex", "count", "sum", "groupBy", "sortBy",
+		"reduce", "len", "first", "last", "sort", "reverse", "uniq", "flatten", "join",
+	}
+	ofTexts = []string{
+		"lower", "upper", "trim", "trimPrefix", "trimSuffix", "split", "splitAfter", "replace", "indexOf", "lastIndexOf", "hasPrefix", "hasSuffix",
+	}
+)
+
+// forNothing puts what is empty in place of nil as the first argument of a function that takes no nil.
+func forNothing(name string, args []ast.Node) {
+	switch {
+	case len(args) == 0:
+	case slices.Contains(ofLists, name):
+		orElse(&args[0], &ast.ArrayNode{})
+	case slices.Contains(ofTexts, name):
+		orElse(&args[0], &ast.StringNode{})
+	}
+}
+
+// orElse puts another node in the place of one that may turn out to be nil, for that case.
+func orElse(node *ast.Node, other ast.Node) {
+	if isUnknown(*node) {
+		ast.Patch(node, &ast.BinaryNode{Operator: "??", Left: *node, Right: other})
 	}
 }
 
