@@ -239,6 +239,9 @@ func queueLimits(cfg *config.Config) queue.Limits {
 // shutdown_timeout), queue. It returns an error where it cannot start, and where something would not stop; records that
 // were acknowledged are on the disk even then. It is called once.
 func (e *Engine) Run(ctx context.Context) error {
+	if err := contain(func() error { return e.probe(new(roster), e.roster.Load()) }); err != nil {
+		return err
+	}
 	stopAdmin, err := e.serveAdmin(ctx)
 	if err != nil {
 		return err

@@ -108,7 +108,7 @@ func (e *Engine) reload(ctx context.Context, s *stopper) {
 	log.Info("configuration reloaded", "added", list(did.added), "removed", list(did.removed), "changed", list(did.changed), "unchanged", did.unchanged)
 }
 
-// read reads the configuration again and builds all of it, without side effects. A panic is an error like any other.
+// read reads the configuration again, builds all of it, and tries what it names on this machine, without side effects. A panic is an error like any other.
 func (e *Engine) read() (cfg *config.Config, next *roster, warnings []*config.Error, err error) {
 	err = contain(func() (err error) {
 		if cfg, err = e.opt.Load(); cfg == nil {
@@ -117,7 +117,10 @@ func (e *Engine) read() (cfg *config.Config, next *roster, warnings []*config.Er
 		var unfit, faults error
 		warnings, unfit = cfg.Replace(e.settings.Load())
 		next, faults = e.build(cfg)
-		return config.Join(err, unfit, faults)
+		if err = config.Join(err, unfit, faults); err == nil {
+			err = config.Join(e.judge(next))
+		}
+		return err
 	})
 	return cfg, next, warnings, err
 }

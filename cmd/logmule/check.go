@@ -16,8 +16,9 @@ func checkCommand() *cobra.Command {
 		Use:   "check [-c FILE] [--files]",
 		Short: "Validate a configuration",
 		Long: `Validate a configuration without running it: every error as FILE:LINE: what is wrong; what
-to do. Nothing is opened, made or connected to. Without -c the quick start of "logmule
-run" is checked.
+to do. Nothing is made or connected to, and certificate files that cannot be used here are
+only a warning: the configuration may be for another machine. Without -c the quick start
+of "logmule run" is checked.
 
 With --files it also says for each input that follows files which of them it would read,
 from where and in which order, and which not and why. Files and data_dir are only read,
@@ -40,6 +41,11 @@ Exit status: 0 valid, 1 not valid, 2 usage.`,
 			name = "quick start"
 		}
 		printWarnings(cmd.ErrOrStderr(), cfg)
+		if err := forward.Probe(cfg); err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: %s\n", line)
+			}
+		}
 		page := fmt.Sprintf("%s: ok: %s; %s\n", name, summary("input", cfg.Inputs), summary("output", cfg.Outputs))
 		if *files {
 			planned, err := planFiles(cfg)

@@ -173,6 +173,12 @@ func (h *httpInput) Run(ctx context.Context, emit Emit) error {
 // Claim is the address, which no other may listen on; empty where the system chooses the port.
 func (in *httpInput) Claim() string { return claimAddress(in.listen) }
 
+// Probe tells whether its certificates can be used.
+func (in *httpInput) Probe() error { return in.tls.Probe() }
+
+// ProbeAddress tries whether the address is free.
+func (in *httpInput) ProbeAddress() error { return in.env.probeAddress(in.listen) }
+
 // serverLog is where the server of an http input says what went wrong on a connection: most of it is of no interest, but
 // a peer that fails at TLS sees nothing of this side's reasons.
 type serverLog struct {

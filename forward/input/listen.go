@@ -81,6 +81,15 @@ func (e *Env) listenPacket(ctx context.Context, address string) (*net.UDPConn, e
 	return conn.(*net.UDPConn), nil
 }
 
+// probeAddress listens for a moment.
+func (e *Env) probeAddress(address string) error {
+	ln, err := e.listen(context.Background(), address)
+	if err != nil {
+		return err
+	}
+	return ln.Close()
+}
+
 // startTLS is the error of an input whose certificate files cannot be used.
 func startTLS(name string, err error) error {
 	return fmt.Errorf("start TLS: %w; correct the file, or its name in [input.%s]", err, name)

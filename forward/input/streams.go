@@ -83,6 +83,9 @@ func newStreams(env *Env, keys streamKeys) streams {
 	return streams{env: env, keys: keys, handshake: handshakeLimit}
 }
 
+// Probe tells whether its certificates can be used.
+func (s *streams) Probe() error { return s.keys.TLS.Probe() }
+
 // prepare opens what is not opened to check a configuration.
 func (s *streams) prepare(emit Emit) (err error) {
 	if s.secure, err = s.keys.TLS.Server(); err != nil {

@@ -55,3 +55,6 @@ func (t *tcp) Run(ctx context.Context, emit Emit) error {
 
 // Claim is the address, which no other may listen on; empty where the system chooses the port.
 func (t *tcp) Claim() string { return claimAddress(t.listen) }
+
+// ProbeAddress tries whether the address is free.
+func (t *tcp) ProbeAddress() error { return t.env.probeAddress(t.listen) }

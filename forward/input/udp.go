@@ -113,6 +113,15 @@ func (u *udp) Claim() string {
 	return "udp address " + u.listen
 }
 
+// ProbeAddress tries whether the address is free.
+func (u *udp) ProbeAddress() error {
+	conn, err := u.env.listenPacket(context.Background(), u.listen)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
 // Times of looking for lost datagrams.
 const (
 	dropsEvery     = time.Second

@@ -100,6 +100,9 @@ func (h *httpOutput) MaxBatch() int { return h.maxBatch }
 // Concurrent says that batches may be posted at once: each request stands for itself.
 func (h *httpOutput) Concurrent() {}
 
+// Probe tells whether its certificates can be used.
+func (h *httpOutput) Probe() error { return h.tls.Probe() }
+
 // Close closes the idle connection.
 func (h *httpOutput) Close() error {
 	h.transport.CloseIdleConnections()

@@ -92,6 +92,9 @@ func newStream(env Env, c streamKeys) (*stream, error) {
 	}, nil
 }
 
+// Probe tells whether its certificates can be used.
+func (s *stream) Probe() error { return s.tls.Probe() }
+
 // Lost signals when the peer closed or reset the connection, or it timed out.
 func (s *stream) Lost() <-chan struct{} { return s.lost }
 

@@ -45,6 +45,30 @@ func (t TLS) CheckClient() error {
 	return nil
 }
 
+// Probe tells whether the files can be used: they can be read, and the key is that of the certificate. Its errors begin
+// with the key that names the file.
+func (t TLS) Probe() error {
+	for _, file := range []struct{ key, name string }{{"tls.cert", t.Cert}, {"tls.key", t.Key}, {"tls.ca", t.CA}} {
+		if file.name == "" {
+			continue
+		}
+		if _, err := os.ReadFile(file.name); err != nil {
+			return fmt.Errorf("%s cannot be read: %w; correct the file, or its name", file.key, err)
+		}
+	}
+	if t.Cert != "" && t.Key != "" {
+		if _, err := tls.LoadX509KeyPair(t.Cert, t.Key); err != nil {
+			return fmt.Errorf("tls.cert and tls.key cannot be used: %w; name PEM files of a certificate and of its key", err)
+		}
+	}
+	if t.CA != "" {
+		if _, err := authorities(t.CA); err != nil {
+			return fmt.Errorf("tls.ca cannot be used: %w; name a PEM file with certificates", err)
+		}
+	}
+	return nil
+}
+
 // Server returns the settings to listen with, nil where TLS is not asked for. Certificate files that change are read
 // again within a second, so that a renewed certificate needs no restart. The error names the file.
 func (t TLS) Server() (*tls.Config, error) {
