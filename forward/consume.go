@@ -57,13 +57,10 @@ type consumer struct {
 }
 
 // check judges the keys, once the output is built.
-func (c *consumer) check(inputs []string) error {
-	_, concurrent := c.built.(output.Concurrent)
-	if !concurrent && c.keys.InFlight > 1 {
-		return errOrder
-	}
-	if err := c.keys.check(inputs); err != nil {
-		return err
+func (c *consumer) check(inputs []string) []error {
+	errs := c.keys.check(inputs)
+	if _, concurrent := c.built.(output.Concurrent); c.built != nil && !concurrent && c.keys.InFlight > 1 {
+		errs = append(errs, errOrder)
 	}
 	m, err := c.keys.compile()
 	r := &c.feed.route
@@ -80,7 +77,7 @@ func (c *consumer) check(inputs []string) error {
 		_, _ = fmt.Fprint(sum, strings.Join(c.keys.From, ","), " ", c.keys.Match) // never fails
 		c.routed = fmt.Sprintf(".%08x", sum.Sum32())
 	}
-	return err
+	return append(errs, err)
 }
 
 // attach gives the consumer its place in the queue.

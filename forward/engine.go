@@ -175,10 +175,14 @@ func (e *Engine) addOutput(r *roster, section config.Section, inputs []string) e
 	c.build = func() (output.Output, error) { return build(NewOutputKeys()) }
 	r.consumers = append(r.consumers, c)
 	var err error
-	if c.built, err = build(c.keys); err == nil {
-		err = section.Place(c.check(inputs))
+	if c.built, err = build(c.keys); err != nil {
+		c.built = nil
 	}
-	return errors.Join(err, r.claim(section, "output", c.built, &c.stay))
+	errs := []error{err}
+	for _, err := range c.check(inputs) {
+		errs = append(errs, section.Place(err))
+	}
+	return errors.Join(append(errs, r.claim(section, "output", c.built, &c.stay))...)
 }
 
 // claimer is an input or output that uses something which no other may use: an address to listen on, a file to write.
@@ -283,7 +287,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	<-s.inputsUntil.Done()
 	e.stopping.Store(true)
 	e.opt.Notify(Stopping)
-	e.log.Info("stopping")
+	if failure := s.failure(); failure != nil {
+		e.log.Error("stopping, because an input cannot start", "error", failure)
+	} else {
+		e.log.Info("stopping")
+	}
 	err = errors.Join(s.failure(), e.stop(s, q, reloader))
 	e.log.Info("stopped")
 	return err

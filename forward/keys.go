@@ -27,17 +27,18 @@ type OutputKeys struct {
 func NewOutputKeys() *OutputKeys { return &OutputKeys{InFlight: 1, StartAt: "oldest"} }
 
 // check judges the values that can be judged without knowing the kind. inputs are the names of those configured.
-func (k *OutputKeys) check(inputs []string) error {
+func (k *OutputKeys) check(inputs []string) []error {
+	var errs []error
 	if k.InFlight < 1 || k.InFlight > mostInFlight {
-		return fmt.Errorf("in_flight = %d is out of range; use 1 to %d", k.InFlight, mostInFlight)
+		errs = append(errs, fmt.Errorf("in_flight = %d is out of range; use 1 to %d", k.InFlight, mostInFlight))
 	}
 	for _, name := range k.From {
 		if !slices.Contains(inputs, name) {
-			return fmt.Errorf("from names %q, which is no configured input%s; use the NAME of an [input.NAME]", name, config.Suggest(name, inputs))
+			errs = append(errs, fmt.Errorf("from names %q, which is no configured input%s; use the NAME of an [input.NAME]", name, config.Suggest(name, inputs)))
 		}
 	}
 	_, err := k.start()
-	return err
+	return append(errs, err)
 }
 
 // compile is match, compiled; nil: all records.

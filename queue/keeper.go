@@ -26,6 +26,7 @@ func (q *Queue) keepUp() {
 		case <-timer.C:
 		case <-q.stop:
 			q.flushDrops(true)
+			q.tellDropped(true)
 			return
 		}
 		wait := time.Duration(-1)
@@ -60,6 +61,9 @@ func (q *Queue) keepUp() {
 			}
 		}
 		if left := q.flushDrops(!q.isFullNow()); left > 0 {
+			again(left)
+		}
+		if left := q.tellDropped(false); left > 0 {
 			again(left)
 		}
 		if left, _ := q.trim(q.wanted.Load()); left > 0 {

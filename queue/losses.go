@@ -16,6 +16,13 @@ type losses struct {
 	ledger  *recovery.Ledger
 	refused uint64    // drop_newest records that the ledger has
 	flushed time.Time // when they were last written
+
+	dropped struct { // what drop_oldest has dropped and the log has not told of
+		records  uint64
+		segments int
+		outputs  []string
+		told     time.Time // of the last line
+	}
 }
 
 func (l *losses) close() error {
@@ -77,7 +84,9 @@ func (q *Queue) noteDropped(f *file, all checkpoint.Range) {
 	before := q.counters.droppedOldest.Load()
 	defer func() {
 		if n := q.counters.droppedOldest.Load() - before; n > 0 {
-			q.opt.Log.Warn("oldest records dropped, as when_full = drop_oldest says", "records", n, "segment", f.name.String(), "outputs", names)
+			d := &q.losses.dropped
+			d.records, d.segments, d.outputs = d.records+n, d.segments+1, append(d.outputs, names...)
+			q.keep.poke()
 		}
 	}()
 	for _, part := range missing {
@@ -88,6 +97,24 @@ func (q *Queue) noteDropped(f *file, all checkpoint.Range) {
 			q.noteLossLocked(loss)
 		}
 	}
+}
+
+// tellDropped logs what drop_oldest has dropped since the last time, as one line every so often. It returns when to call
+// it again, 0 when there is nothing to tell. ended: there is no later.
+func (q *Queue) tellDropped(ended bool) time.Duration {
+	q.losses.mu.Lock()
+	defer q.losses.mu.Unlock()
+	d := &q.losses.dropped
+	if d.records == 0 {
+		return 0
+	}
+	if left := tellEvery - time.Since(d.told); left > 0 && !ended {
+		return left
+	}
+	slices.Sort(d.outputs)
+	q.opt.Log.Warn("oldest records dropped, as when_full = drop_oldest says", "records", d.records, "segments", d.segments, "outputs", slices.Compact(d.outputs))
+	d.records, d.segments, d.outputs, d.told = 0, 0, nil, time.Now()
+	return 0
 }
 
 // noteDamage quarantines bytes that a reader could not use and writes the loss down, unless that has been done.

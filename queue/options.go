@@ -86,6 +86,8 @@ const (
 	positionsEvery = time.Second
 	// ledgerEvery spaces the lines of the loss ledger about refused records.
 	ledgerEvery = time.Second
+	// tellEvery spaces the lines of the log about records that drop_oldest has dropped.
+	tellEvery = 10 * time.Second
 	// roomEvery is how often a full queue looks for room, and one that is written to whether it is running out.
 	roomEvery = 100 * time.Millisecond
 	roomCheck = 20 * time.Millisecond

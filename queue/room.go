@@ -27,7 +27,7 @@ func (q *Queue) hasRoom(size int64) error {
 	size += q.tail()
 	limit := q.limits.Load().MaxSize
 	if used := q.files.counted(q.positioned.Load()); used+size > limit {
-		return &FullError{fmt.Sprintf("segments take %d bytes and max_size is %d; outputs have to catch up, or raise max_size", used, limit)}
+		return &FullError{fmt.Sprintf("segments take %d bytes of max_size, %d, and %d are kept for what is still in memory and for the end of the newest segment; outputs have to catch up, or raise max_size", used, limit, size)}
 	}
 	return q.hasDisk(size)
 }

@@ -34,6 +34,7 @@ const followEvery = 200 * time.Millisecond
 // walk and is returned as it is. Without Follow the walk ends at the end of the log; with it, the end of ctx is no error.
 func Walk(ctx context.Context, fsys vfs.FS, dir string, opt WalkOptions, fn func(*segment.Frame) error) error {
 	w := newWalker(ctx, fsys, opt, fn)
+	w.dir = dir
 	if err := IsDataDir(fsys, dir); err != nil {
 		return err
 	}
@@ -52,6 +53,7 @@ func Walk(ctx context.Context, fsys vfs.FS, dir string, opt WalkOptions, fn func
 // WalkSegment is Walk for a single segment file, wherever it lies.
 func WalkSegment(ctx context.Context, fsys vfs.FS, file string, opt WalkOptions, fn func(*segment.Frame) error) error {
 	w := newWalker(ctx, fsys, opt, fn)
+	w.dir = filepath.Dir(filepath.Dir(file))
 	return w.follow(func() error {
 		info, err := fsys.Stat(file)
 		if err != nil {
@@ -91,6 +93,7 @@ func closing(f io.Closer, err error) error {
 type walker struct {
 	ctx   context.Context
 	fsys  vfs.FS
+	dir   string // of the queue
 	opt   WalkOptions
 	fn    func(*segment.Frame) error
 	frame segment.Frame
@@ -269,10 +272,27 @@ func (w *walker) frames(f io.ReaderAt, p *part, end int64, limit uint64, open bo
 			return err
 		}
 	}
-	if !open || !w.opt.Follow {
-		w.bad(p, bad)
+	if bad.Size == 0 || open && w.opt.Follow || !p.sealed && w.beingWritten(p, bad) {
+		return nil
 	}
+	w.bad(p, bad)
 	return nil
+}
+
+// beingWritten tells whether bad bytes at the end of a segment without a trailer are what a writer is adding: a frame, or
+// the index and the parity, before the trailer makes sense of them.
+func (w *walker) beingWritten(p *part, bad segment.Part) bool {
+	if bad.Err != nil {
+		return false
+	}
+	if locked(w.fsys, w.dir) {
+		return true
+	}
+	now, f, err := openPart(w.fsys, p.listed) // the writer may have ended meanwhile
+	if f != nil {
+		_ = f.Close() // it was only read
+	}
+	return err == nil && (now.gone || now.sealed && bad.Offset >= now.trailer.DataEnd)
 }
 
 // bad notes bytes that are no frames. Zeros are space that was reserved.

@@ -93,6 +93,43 @@ func TestWalkDamage(t *testing.T) {
 	}
 }
 
+// TestWalkBesideWriter says nothing of what a writer is adding: a frame, or what stands before a trailer.
+func TestWalkBesideWriter(t *testing.T) {
+	t.Run("it goes on", func(t *testing.T) {
+		b := newBuilder(t)
+		b.sealed(5)
+		b.killed(5)
+		b.append(1, "half a frame")
+		lock, err := b.fs.Lock(filepath.Join(testDir, LockFile), "the writer")
+		b.must(err)
+		if got, notes := walked(t, b, WalkOptions{}); got != "1-10" || len(notes) > 0 {
+			t.Errorf("got %s, notes %q", got, notes)
+		}
+		b.must(lock.Close())
+		if _, notes := walked(t, b, WalkOptions{}); len(notes) != 1 {
+			t.Errorf("without the writer: notes %q", notes)
+		}
+	})
+	t.Run("it seals and ends", func(t *testing.T) {
+		b := newBuilder(t)
+		b.sealed(5, 5)
+		whole, err := vfs.ReadFile(b.fs, b.path(0), 1<<20)
+		b.must(err)
+		b.truncate(0, int64(len(whole)-4096))
+		var notes []string
+		opt := WalkOptions{Note: func(n string) { notes = append(notes, n) }}
+		b.must(Walk(context.Background(), b.fs, testDir, opt, func(f *segment.Frame) error {
+			if f.Last() == 10 {
+				b.append(0, string(whole[len(whole)-4096:]))
+			}
+			return nil
+		}))
+		if len(notes) > 0 {
+			t.Errorf("notes %q", notes)
+		}
+	})
+}
+
 // TestWalkMark stops where nobody knows that more is durable.
 func TestWalkMark(t *testing.T) {
 	b := newBuilder(t)

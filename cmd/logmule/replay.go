@@ -109,7 +109,12 @@ func replayedLine(r forward.Replayed) string {
 		for _, name := range slices.Sorted(maps.Keys(r.Outputs)) {
 			parts = append(parts, fmt.Sprintf("%d for %s", r.Outputs[name], clean(name)))
 		}
-		fmt.Fprintf(&b, ": %s; their sequences are %d to %d", strings.Join(parts, ", "), r.First, r.Last)
+		fmt.Fprintf(&b, ": %s; ", strings.Join(parts, ", "))
+		if r.First == r.Last {
+			fmt.Fprintf(&b, "its sequence is %d", r.First)
+		} else {
+			fmt.Fprintf(&b, "their sequences are %d to %d", r.First, r.Last)
+		}
 	case r.All == 0:
 		b.WriteString("; there are no dead letters")
 	case r.Before == 0 && r.Lost == 0:

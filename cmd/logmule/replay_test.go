@@ -10,7 +10,7 @@ import (
 func TestReplayedLine(t *testing.T) {
 	for want, r := range map[string]forward.Replayed{
 		"3 records put back: 2 for api, 1 for web; their sequences are 7 to 9\n": {Records: 3, Outputs: map[string]uint64{"web": 1, "api": 2}, First: 7, Last: 9, All: 3},
-		"1 record put back: 1 for a\\x1b; their sequences are 7 to 7; 4 records had been put back by a replay that was interrupted; 2 dead letters cannot be read any more, see losses.jsonl there\n": {
+		"1 record put back: 1 for a\\x1b; its sequence is 7; 4 records had been put back by a replay that was interrupted; 2 dead letters cannot be read any more, see losses.jsonl there\n": {
 			Records: 1, Outputs: map[string]uint64{"a\x1b": 1}, First: 7, Last: 7, Before: 4, Lost: 2, All: 7},
 		"0 records put back; there are no dead letters\n":                                      {},
 		"0 records put back; all dead letters, up to number 5, were replayed before\n":         {All: 5},

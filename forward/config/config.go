@@ -84,7 +84,7 @@ func defaults() *Config {
 
 // Load reads a configuration file. See Parse.
 func Load(file string) (*Config, error) {
-	text, err := os.ReadFile(file)
+	text, err := readFile(file)
 	if err != nil {
 		var cause *os.PathError
 		if errors.As(err, &cause) {
