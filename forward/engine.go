@@ -5,7 +5,7 @@
 // positions of outputs, dead letters, panics, counting, status.
 //
 // Goroutines: one for each input, one for each request that an output may have under way, one for the admin pages, one for
-// reloads, and one that waits beside an idle output with a connection. Run owns them all.
+// reloads and the end of all inputs, and one that waits beside an idle output with a connection. Run owns them all.
 package forward
 
 import (
@@ -80,6 +80,7 @@ type Engine struct {
 	roster   atomic.Pointer[roster]        // who runs
 	leaving  leaving                       // who was told to end by a reload
 	reloads  reloads
+	finish   finish
 	dead     *deadLetters
 	queue    atomic.Pointer[queue.Queue] // nil until it has recovered
 	stopping atomic.Bool
@@ -108,7 +109,7 @@ func newEngine(cfg *config.Config, opt Options, outside outside) (*Engine, error
 	}
 	e := &Engine{
 		opt: opt, log: opt.Log, outside: outside, started: time.Now(), memory: input.NewBudget(int64(cfg.MemoryLimit)),
-		reloads: reloads{asked: make(chan struct{}, 1), loaded: time.Now()},
+		finish: newFinish(), reloads: reloads{asked: make(chan struct{}, 1), loaded: time.Now()},
 	}
 	e.settings.Store(cfg)
 	e.dead = &deadLetters{open: func() (*queue.Queue, error) {
@@ -149,7 +150,7 @@ func (e *Engine) build(cfg *config.Config) (*roster, error) {
 }
 
 func (e *Engine) addInput(r *roster, section config.Section) error {
-	s := &source{plugin: newPlugin("input", section.Name, section.Type, e.log, inputWords), onReady: e.greet, tried: make(chan struct{})}
+	s := &source{plugin: newPlugin("input", section.Name, section.Type, e.log, inputWords), onReady: e.greet, onEnd: e.finish.poke, tried: make(chan struct{})}
 	repeats, _ := e.repeats.LoadOrStore(section.Name, input.NewRepeats())
 	s.build = func() (input.Input, error) {
 		in, err := e.outside.input(section.Type, section.Decode, input.Env{
@@ -239,7 +240,7 @@ func queueLimits(cfg *config.Config) queue.Limits {
 	return l
 }
 
-// Run runs until ctx ends, then stops in order and returns nil: inputs, requests in flight (for at most
+// Run runs until ctx ends, or the standard input and every other input has ended and all is delivered, then stops in order and returns nil: inputs, requests in flight (for at most
 // shutdown_timeout), queue. It returns an error where it cannot start, and where something would not stop; records that
 // were acknowledged are on the disk even then. It is called once.
 func (e *Engine) Run(ctx context.Context) error {

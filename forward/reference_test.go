@@ -40,7 +40,7 @@ var inputTexts = map[string]string{
 	"file":     "Reads log files as they grow, through every kind of rotation: see [file input](file-input.md).",
 	"generate": "Makes records up, to try and to measure.",
 	"http":     "Takes newline-delimited records by POST or PUT to any path. 200 means stored; after any other status nothing of the request is.",
-	"stdin":    "Reads the standard input to its end.",
+	"stdin":    "Reads the standard input to its end. When every other input has ended too and all is delivered, logmule stops with status 0.",
 	"tcp":      "Takes records from any number of connections. The protocol has no acknowledgement: what the kernels held when a machine crashed is lost. See [sockets](sockets.md).",
 	"udp":      "Takes datagrams. What the kernel had no room for is lost, and counted: see [sockets](sockets.md).",
 	"unix":     "Takes records on a unix socket, by connections or datagrams: see [sockets](sockets.md).",

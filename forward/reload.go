@@ -65,7 +65,7 @@ func (e *Engine) Reload() {
 	}
 }
 
-// serveReloads reloads when asked to, until ctx ends.
+// serveReloads reloads when asked to, and looks whether all is done when inputs have ended, until ctx ends.
 func (e *Engine) serveReloads(ctx context.Context, s *stopper) {
 	for {
 		select {
@@ -75,6 +75,11 @@ func (e *Engine) serveReloads(ctx context.Context, s *stopper) {
 			e.opt.Notify(Reloading)
 			e.reload(ctx, s)
 			e.opt.Notify(Reloaded)
+			e.lookForEnd(s) // an input that had not ended may be gone
+		case <-e.finish.ended:
+			e.lookForEnd(s)
+		case <-e.finish.onward.C:
+			e.lookForEnd(s)
 		}
 	}
 }

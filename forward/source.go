@@ -26,6 +26,7 @@ type source struct {
 	ingest   ingest
 	counters input.Counters
 	onReady  func() // called each time the input has become ready
+	onEnd    func() // called when it has no more to give
 	needed   bool   // the process is not to start without it
 	first    sync.Once
 	tried    chan struct{} // closed when it has listened, failed or ended for the first time
@@ -110,4 +111,5 @@ func (s *source) end() {
 	s.enter(stateEnded)
 	s.log.Info("input has ended", "records", s.ingest.records.Load())
 	s.onReady()
+	s.onEnd()
 }

@@ -1,9 +1,12 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -39,7 +42,7 @@ func TestFullBlocks(t *testing.T) {
 	if n == 2000 {
 		t.Fatal("the queue never filled")
 	}
-	if s := b.q.Status(); !s.Full || s.FullWhy == "" {
+	if s := b.q.Status(); !s.Full || !strings.Contains(s.FullWhy, "are kept for what is still in memory") {
 		t.Fatalf("status: %+v", s)
 	}
 	done := make(chan int)
@@ -83,8 +86,11 @@ func TestFullNeverKeepsWaiting(t *testing.T) {
 }
 
 // TestFullDropsOldest: the newest records are kept, and what is missing is what the counters and the ledger say.
+// The log tells of it now and then, not segment by segment.
 func TestFullDropsOldest(t *testing.T) {
-	b := newBench(t, small(DropOldest))
+	var log bytes.Buffer // read when the queue is closed
+	began := time.Now()
+	b := newBench(t, func(o *Options) { small(DropOldest)(o); o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	r := b.q.Reader("out", Oldest)
 	b.append("in hand")
 	var hand segment.Frame
@@ -114,6 +120,21 @@ func TestFullDropsOldest(t *testing.T) {
 	if written != dropped {
 		t.Errorf("ledger has %d records, dropped %d", written, dropped)
 	}
+	b.close()
+	var told, lines, segments uint64
+	for line := range strings.Lines(log.String()) {
+		var records, files uint64
+		if _, what, ok := strings.Cut(line, "drop_oldest says\" "); ok {
+			if _, err := fmt.Sscanf(what, "records=%d segments=%d outputs=[out]", &records, &files); err != nil {
+				t.Errorf("%v: %s", err, line)
+			}
+			told, lines, segments = told+records, lines+1, segments+files
+		}
+	}
+	if told != dropped || lines > 2+uint64(time.Since(began)/tellEvery) || segments <= 2 {
+		t.Errorf("%d lines tell of %d records in %d segments, dropped %d", lines, told, segments, dropped)
+	}
+	b.q = nil
 }
 
 // TestFullDropsNewest: the oldest records are kept, refused ones are counted and written down.

@@ -23,16 +23,17 @@ func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [-c FILE]",
 		Short: "Run the daemon, in the foreground",
-		Long: `Run the daemon in the foreground until SIGTERM or SIGINT (Ctrl-C). It logs to standard
-error.
+		Long: `Run the daemon in the foreground until SIGTERM or SIGINT (Ctrl-C), or until the standard
+input, where it is an input, and all others have ended and everything is delivered. It
+logs to standard error.
 
 The first signal stops in order: inputs, requests in flight for at most shutdown_timeout,
 positions. A second one exits at once, which is safe: what was acknowledged is on the
 disk. Without -c a quick start runs: made-up records are stored in ./logmule-data and
 printed.
 
-SIGHUP reads the configuration again and changes only what differs; one that is wrong
-changes nothing. SIGUSR1 prints a report to standard error.
+SIGHUP reads the configuration again and changes only what differs; one that is wrong, or
+names certificates or new addresses that cannot be used, changes nothing. SIGUSR1 prints a report to standard error.
 
 Exit status: 0 stopped, 1 failed or stopped at once, 2 usage.`,
 		Example: `  logmule run
