@@ -186,7 +186,7 @@ func (c *claims) publish() {
 	moving := map[string]bool{}
 	for _, tr := range c.fresh {
 		if _, known := moving[tr.group]; !known {
-			moving[tr.group] = c.doubt[tr.group] || !c.steady(tr.group)
+			moving[tr.group] = c.doubt[tr.group] || !c.steady(tr.group) || !c.partsHold(tr.group)
 		}
 		if p := tr.pos; !moving[tr.group] && p.head.n > 0 {
 			if yes, _, err := tr.at.holds(&p); !yes || err != nil {

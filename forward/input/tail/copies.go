@@ -1,6 +1,8 @@
 package tail
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"slices"
 )
@@ -22,14 +24,14 @@ func (c *claims) copied(group string, s *sight, i int) (of string, err error) {
 	if live == nil || earlier {
 		return "", nil
 	}
-	if yes, err := beginningOf(s, live); yes || err != nil {
+	if yes, err := c.partOf(group, s, live); yes || err != nil {
 		return live.path, err
 	}
 	for _, younger := range c.v.groups[group][i+1:] {
 		if younger.size == 0 || younger.live() || younger.taken == nil && younger.name == "" && s.name != "" {
 			continue
 		}
-		if yes, err := beginningOf(s, younger); yes || err != nil {
+		if yes, err := c.partOf(group, s, younger); yes || err != nil {
 			return younger.path, err
 		}
 		if yes, err := beginningOf(younger, s); !yes || err != nil {
@@ -37,6 +39,29 @@ func (c *claims) copied(group string, s *sight, i int) (of string, err error) {
 		}
 	}
 	return "", nil
+}
+
+// pair is a copy and what it is a copy of.
+type pair struct{ part, whole *sight }
+
+// partOf says whether s is a copy of whole. One that may not be read holds nothing up.
+func (c *claims) partOf(group string, s, whole *sight) (bool, error) {
+	yes, err := beginningOf(s, whole)
+	if errors.Is(err, fs.ErrPermission) {
+		return false, nil
+	}
+	if yes {
+		c.parts[group] = append(c.parts[group], pair{s, whole})
+	}
+	return yes, err
+}
+
+// partsHold says whether what was found to be copies in a group still is: not where a file was cut since.
+func (c *claims) partsHold(group string) bool {
+	return !slices.ContainsFunc(c.parts[group], func(p pair) bool {
+		yes, err := beginningOf(p.part, p.whole)
+		return !yes || err != nil
+	})
 }
 
 // isCopy finds the content that a file is a copy of: one whose live file it was copied from to be cut next, or whose
@@ -116,9 +141,6 @@ func (live *sight) finished(s *sight) bool {
 // beginningOf says whether what part holds stands at the beginning of whole, where there may be more: then it is a copy
 // that was made of it, or of what it is a copy of.
 func beginningOf(part, whole *sight) (bool, error) {
-	if whole.size == 0 || !part.gzip && !whole.gzip && part.size > whole.size {
-		return false, nil
-	}
 	x, i, err := openSource(part.path, part.id, part.gzip)
 	if err != nil {
 		return false, err
@@ -129,6 +151,9 @@ func beginningOf(part, whole *sight) (bool, error) {
 		return false, err
 	}
 	defer y.close()
+	if !part.gzip && !whole.gzip && i.Size() > j.Size() {
+		return false, nil
+	}
 	same, short, err := sameAt(x, y, 0, headSize)
 	if same && !short {
 		same, short, err = sameAt(x, y, 0, sameHead)
@@ -142,7 +167,7 @@ func beginningOf(part, whole *sight) (bool, error) {
 	if short || part.gzip || whole.gzip {
 		return true, nil
 	}
-	end := min(i.Size(), j.Size())
+	end := i.Size()
 	same, _, err = sameAt(x, y, max(0, end-sameTail), min(end, sameTail))
 	return same, err
 }

@@ -61,16 +61,37 @@ func TestTheSameBeginningIsNoCopy(t *testing.T) {
 		g.settle()
 		g.down(func() {
 			g.write("a.log", "started\n")
-			first := bornAt(g.path("a.log"))
-			if first == 0 {
-				t.Skip("this file system does not say when a file was created")
-			}
 			g.rename("a.log", "a.log.1")
-			for g.write("a.log", ""); bornAt(g.path("a.log")) == first; g.write("a.log", "") { // until the clock goes on
-				g.remove("a.log")
-			}
+			g.tickAfter("a.log.1")
 			g.write("a.log", second)
 		})
 		g.want(append([]string{"started"}, strings.Split(strings.TrimSuffix(second, "\n"), "\n")...)...)
 	}
+}
+
+// tickAfter waits until a file that is created now is younger than the one called name.
+func (g *rig) tickAfter(name string) {
+	first := bornAt(g.path(name))
+	if first == 0 {
+		g.t.Skip("this file system does not say when a file was created")
+	}
+	for g.write("tick", ""); bornAt(g.path("tick")) == first; g.write("tick", "") {
+		g.remove("tick")
+	}
+	g.remove("tick")
+}
+
+// A program that goes on writing to a file after it has begun the next one does not make that the older one.
+func TestNumbersGoUpWhateverIsWrittenLate(t *testing.T) {
+	g := newRig(t, t.TempDir(), func(o *Options) { o.Paths = []string{filepath.Join(filepath.Dir(o.Paths[0]), "a.log-*")} })
+	g.settle()
+	g.down(func() {
+		for i := 1; i <= 2; i++ {
+			name := fmt.Sprintf("a.log-0000%d", i)
+			g.write(name, fmt.Sprintf("%d\n", i))
+			g.tickAfter(name)
+		}
+		g.write("a.log-00001", "late\n")
+	})
+	g.want("1", "late", "2")
 }

@@ -18,6 +18,7 @@ type claims struct {
 	begun  map[fileID]*track        // by this look
 	fresh  []*track                 // the same, as long as they are not published
 	second map[string][]os.DirEntry // directories, listed again
+	parts  map[string][]pair        // by group: copies, found by this look, of files of which nothing was known
 	doubt  map[string]bool          // groups in which nothing new may be begun now
 	group  map[string][]*track      // by group, the oldest first
 }
@@ -27,7 +28,7 @@ type claims struct {
 func (t *tailer) look() {
 	now := t.env.Now()
 	t.trouble, t.recheck = false, false
-	c := &claims{t: t, v: t.see(), now: now, at: map[*track]*sight{}, cut: map[*track]bool{}, doubt: map[string]bool{},
+	c := &claims{t: t, v: t.see(), now: now, at: map[*track]*sight{}, cut: map[*track]bool{}, doubt: map[string]bool{}, parts: map[string][]pair{},
 		begun: map[fileID]*track{}, second: map[string][]os.DirEntry{}}
 	for _, s := range c.v.files {
 		c.files = append(c.files, s)

@@ -13,7 +13,7 @@ import (
 // directory and the same name without what rotation adds to it.
 //
 //	app.log               the live file
-//	app.log.1             counted; a larger number is older, unless the times of the files say otherwise
+//	app.log.1             counted; a larger number is older, unless the files were created in the order of their numbers
 //	app.log-20261120.gz   dated and compressed
 //	app-2026-11-20.log    dated, before the extension
 type rotation struct {
@@ -138,8 +138,8 @@ func compareDates(a, b []uint64) int {
 	return slices.Compare(a, b)
 }
 
-// countsUp says whether larger counts are younger in a group: where two files that are not compressed have times that
-// say so, and none that say otherwise. A compressed file may be younger than what it holds.
+// countsUp says whether larger counts are younger in a group: where files that are not compressed, which may be younger than
+// what they hold, say so, and none says otherwise.
 func countsUp(files []*sight) bool {
 	var counted []*sight
 	for _, s := range files {
@@ -151,10 +151,16 @@ func countsUp(files []*sight) bool {
 		return false
 	}
 	slices.SortFunc(counted, func(a, b *sight) int { return cmp.Compare(a.after[0], b.after[0]) })
-	for i, s := range counted[1:] {
-		if s.mtime <= counted[i].mtime {
-			return false
+	var written, born []int64
+	for _, s := range counted {
+		written = append(written, s.mtime)
+		if at := bornAt(s.path); at > 0 && at <= s.mtime { // else it was restored, or the file system does not say
+			born = append(born, at)
 		}
 	}
-	return true
+	// Who goes on writing to a file after the next one is there makes it look younger.
+	if len(born) == len(counted) && born[0] != born[len(born)-1] {
+		return slices.IsSorted(born)
+	}
+	return slices.IsSorted(written) && len(slices.Compact(written)) == len(counted)
 }
