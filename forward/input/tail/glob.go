@@ -18,6 +18,7 @@ const maxDepth = 64
 type pattern struct {
 	text     string
 	base     string   // directory before the first part with a wildcard
+	real     string   // the same without links, when it was there last
 	glob     string   // the rest
 	parts    []string // of glob, by level; nil where it has ** or alternatives that span levels
 	maxDepth int
@@ -38,6 +39,9 @@ func wholePath(text string) string {
 	}
 	return "/**/" + text
 }
+
+// asWritten is wholePath the other way round.
+func asWritten(glob string) string { return strings.TrimPrefix(glob, "/**/") }
 
 // CheckPattern says what is wrong with a glob of paths.
 func CheckPattern(text string) error {

@@ -26,7 +26,6 @@ func (c *claims) homes() {
 	for _, tr := range t.tracks {
 		dir := filepath.Dir(tr.where())
 		here[dir] = append(here[dir], tr)
-		c.drift(tr, dir)
 	}
 	for dir := range t.homes {
 		if here[dir] == nil {
@@ -45,8 +44,8 @@ func (c *claims) homes() {
 }
 
 // drift notes whether the directory of a file cannot be listed, so that nobody tells when the file grows.
-func (c *claims) drift(tr *track, dir string) {
-	t := c.t
+func (c *claims) drift(tr *track) {
+	t, dir := c.t, filepath.Dir(tr.where())
 	_, err := c.v.list(dir)
 	t.mu.Lock()
 	switch {
@@ -153,12 +152,11 @@ func (t *tailer) named(tracks []*track) bool {
 // isBase says whether the files of a pattern cannot be there without the directory.
 func (t *tailer) isBase(dir string) bool {
 	for i := range t.patterns {
-		base := t.patterns[i].base
-		if real, err := filepath.EvalSymlinks(base); err == nil {
-			base = real
-		}
-		if base == dir || strings.HasPrefix(base, strings.TrimSuffix(dir, "/")+"/") {
-			return true
+		p := &t.patterns[i]
+		for _, base := range []string{p.base, p.real} {
+			if base == dir || strings.HasPrefix(base, strings.TrimSuffix(dir, "/")+"/") {
+				return true
+			}
 		}
 	}
 	return false

@@ -40,9 +40,12 @@ func (t *tailer) look() {
 	c.byContent()
 	c.weak()
 	c.settle()
-	c.homes()
+	for _, tr := range t.tracks {
+		c.drift(tr)
+	}
 	c.line()
 	c.adopt()
+	c.homes()
 	if !t.started && !t.dry {
 		t.markPatterns(now)
 	}
@@ -94,8 +97,11 @@ func (c *claims) byID() {
 		for _, tr := range known[s.id] {
 			if was := c.at[tr]; was != nil { // a hard link
 				s.taken = tr
+				c.v.skipped[s.path] = "the same file as " + was.path
 				if tr.at != nil && s.path == tr.at.path {
 					c.at[tr] = s
+					delete(c.v.skipped, s.path)
+					c.v.skipped[was.path] = "the same file as " + s.path
 				}
 				break
 			}

@@ -3,9 +3,14 @@ package tail
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -49,19 +54,49 @@ func Plan(opt Options, positions map[string][]byte) []Planned {
 		all = append(all, t.planned(tr, known[tr.key]))
 	}
 	for _, path := range slices.Sorted(maps.Keys(t.view.skipped)) {
-		p := Planned{Path: path, Why: t.view.skipped[path]}
-		if s := t.view.files[path]; s != nil {
-			p.Size = s.size
+		p := Planned{Path: path, Why: strings.TrimPrefix(t.view.skipped[path], "open "+path+": ")}
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			p.Size = info.Size()
 		}
 		all = append(all, p)
 	}
+	for _, dir := range slices.Sorted(maps.Keys(t.view.lists)) {
+		if err := t.view.lists[dir].err; errors.Is(err, fs.ErrNotExist) {
+			all = append(all, Planned{Path: dir, Why: "the directory does not exist"})
+		} else if err != nil {
+			all = append(all, Planned{Path: dir, Why: "the directory cannot be read: " + reason(err)})
+		}
+	}
 	return all
+}
+
+// whyNone says why a known file was not found.
+func (v *view) whyNone(path string) string {
+	_, err := v.list(filepath.Dir(path))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "known; its directory is away"
+	case err != nil:
+		return "known; its directory cannot be read: " + reason(err)
+	case v.errs[path] != nil:
+		return "known; it cannot be looked at: " + reason(v.errs[path])
+	default:
+		return "gone; its position is kept for a day"
+	}
+}
+
+// reason is err without the path, which stands beside it.
+func reason(err error) string {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		err = at.Err
+	}
+	return err.Error()
 }
 
 func (t *tailer) planned(tr *track, known bool) Planned {
 	p := Planned{Path: tr.base, Name: tr.pos.name, Offset: tr.pos.offset, Known: known}
 	if tr.at == nil {
-		p.Why = "gone; its position is kept for a day"
+		p.Why = t.view.whyNone(tr.base)
 		return p
 	}
 	p.Path, p.Size, p.Read = tr.at.path, tr.at.size, true

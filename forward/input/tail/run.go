@@ -45,6 +45,9 @@ func Run(ctx context.Context, opt Options, env Env) error {
 		})
 	}
 	p := &planner{t: t, watch: newWatch(env.Log.With("input", env.Name))}
+	if opt.silent != nil {
+		p.watch.silent = opt.silent
+	}
 	p.run(ctx)
 	cancel(nil)
 	readers.Wait()

@@ -61,6 +61,9 @@ func (t *tailer) see() *view {
 			},
 		}
 		w.walk(p)
+		if real := v.realDir(p.base); real != p.base {
+			p.real = real
+		}
 	}
 	v.siblings()
 	t.names = v.names
@@ -129,7 +132,7 @@ func (v *view) realDir(dir string) string {
 // found takes up a file that a pattern matches.
 func (v *view) found(path, pattern string) {
 	if g := anyMatch(v.t.opt.Exclude, path); g != "" {
-		v.skipped[path] = "excluded by " + g
+		v.skipped[path] = "excluded by " + asWritten(g)
 		return
 	}
 	real := filepath.Join(v.realDir(filepath.Dir(path)), filepath.Base(path))
@@ -225,7 +228,7 @@ func (v *view) siblings() {
 				return names[live] || v.matching(filepath.Join(dir, live)) != ""
 			}) {
 				if g := anyMatch(v.t.opt.Exclude, path); g != "" {
-					v.skipped[path] = "excluded by " + g
+					v.skipped[path] = "excluded by " + asWritten(g)
 				}
 				v.look(path, "", "")
 			}

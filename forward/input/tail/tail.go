@@ -23,6 +23,8 @@ type Options struct {
 	Poll         time.Duration
 	MaxOpen      int
 	Grows        bool // packs grow on their way to the queue, so they begin smaller
+
+	silent func(dir string) bool // says that watching does not work for a directory; nil: its file system says so
 }
 
 // Env is what surrounds the files.

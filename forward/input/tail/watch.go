@@ -11,8 +11,9 @@ type watch struct {
 	log    *slog.Logger
 	inner  *fsnotify.Watcher // nil: there are none
 	dirs   map[string]fileID
-	remote map[string]bool // directories on file systems that do not tell
-	full   bool            // no more watches are to be had
+	remote map[string]bool       // directories on file systems that do not tell
+	silent func(dir string) bool // says whether nothing is told of a directory
+	full   bool                  // no more watches are to be had
 	events <-chan fsnotify.Event
 	errors <-chan error
 }
@@ -21,7 +22,7 @@ type watch struct {
 const notifications = 1 << 12
 
 func newWatch(log *slog.Logger) *watch {
-	w := &watch{log: log, dirs: map[string]fileID{}, remote: map[string]bool{}}
+	w := &watch{log: log, silent: tellsNothing, dirs: map[string]fileID{}, remote: map[string]bool{}}
 	// Room for those that come together: they are taken in one go, and the planner rests between two.
 	inner, err := fsnotify.NewBufferedWatcher(notifications)
 	if err != nil {
@@ -43,7 +44,7 @@ func (w *watch) add(dir string, id fileID) {
 	if w.inner == nil {
 		return
 	}
-	if tellsNothing(dir) {
+	if w.silent(dir) {
 		w.remote[dir] = true
 		return
 	}
