@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"logmule/forward/config"
 	"logmule/forward/output"
 	"logmule/forward/pack"
 	"logmule/queue"
@@ -18,24 +21,53 @@ import (
 // DeadLetterDir is the dead-letter queue of a data directory.
 const DeadLetterDir = "deadletter"
 
-// buryAtOnce and buryBytes bound the records of one append to the dead-letter queue, and their bytes, unless one record has
-// more: even the smallest queue takes that.
+// appendAtOnce and appendBytes bound the records of one append to the dead-letter queue, and their bytes, unless one record
+// has more: even the smallest queue takes that.
 const (
-	buryAtOnce = 256
-	buryBytes  = 64 << 10
+	appendAtOnce = 256
+	appendBytes  = 64 << 10
 
-	// buryGrace is how long after the stop there may still be room for a dead letter.
-	buryGrace = time.Second
+	// letterSegment is the size of its segments at most: so small that a letter still finds room where the main queue, which
+	// leaves min_free, does not.
+	letterSegment = 256 << 10
+
+	// letterPatience is how long an append to it waits for room, and a letter until it is durable.
+	letterPatience = time.Second
 )
 
+// letterRelief is what gives room where letters take max_size.
+const letterRelief = "put letters back with logmule replay"
+
 // deadLetters is the queue of the records that destinations refused for good, shared by all outputs. It is opened when the
-// first one comes. Nobody reads it here, so it keeps what it is given, within the limits of its own; when it is full,
-// when_full decides as in the main queue.
+// first one comes, or at the start where there are some. Nobody reads it here, so it keeps what it is given, up to max_size.
 type deadLetters struct {
-	open func() (*queue.Queue, error)
+	open    func() (*queue.Queue, error)
+	relieve func() // finds some room on a disk that is full
 
 	mu    sync.Mutex // guards queue
 	queue *queue.Queue
+}
+
+// letterOptions are those of a dead-letter queue in dir.
+func letterOptions(cfg *config.Config, dir string, log *slog.Logger) queue.Options {
+	opt, l := queueOptions(cfg, dir, log.With("queue", "deadletter")), letterLimits(cfg)
+	opt.MinFree, opt.WhenFull, opt.ForgetAfter = l.MinFree, l.WhenFull, l.ForgetAfter
+	opt.SegmentSize = min(opt.SegmentSize, letterSegment)
+	opt.Sync = queue.SyncPolicy{Mode: queue.SyncAlways} // whatever sync says: nobody else has these records any more
+	opt.Relief = letterRelief
+	return opt
+}
+
+// letterLimits are those of [queue] for dead letters. There is no min_free: where the main queue has filled the disk up to
+// that, it shrinks only when letters are stored. The newest is never dropped: its output waits, and then the main queue
+// does what when_full says. A replay is never forgotten: what it has put back would be put back again.
+func letterLimits(cfg *config.Config) queue.Limits {
+	l := queueLimits(cfg)
+	l.MinFree, l.ForgetAfter = -1, 0
+	if l.WhenFull == queue.DropNewest {
+		l.WhenFull = queue.Block
+	}
+	return l
 }
 
 // get returns the queue, opened if needed.
@@ -47,68 +79,90 @@ func (d *deadLetters) get() (*queue.Queue, error) {
 	}
 	q, err := d.open()
 	if err != nil {
+		if isFull(err) {
+			d.relieve()
+		}
 		return nil, fmt.Errorf("open dead-letter queue: %w", err)
 	}
 	d.queue = q
 	return q, nil
 }
 
-// limit changes the limits of the queue, if it is open; if not, it is opened with those that are in force then.
-func (d *deadLetters) limit(l queue.Limits) {
+// there returns the queue if it is open, nil if not.
+func (d *deadLetters) there() *queue.Queue {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.queue != nil {
-		l.ForgetAfter = 0 // a replay is never forgotten: what it has put back would be put back again
-		d.queue.SetLimits(l)
+	return d.queue
+}
+
+// limit changes the limits of the queue, if it is open; if not, it is opened with those that are in force then.
+func (d *deadLetters) limit(l queue.Limits) {
+	if q := d.there(); q != nil {
+		q.SetLimits(l)
 	}
 }
 
 // close ends what get has opened. No add may follow.
 func (d *deadLetters) close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.queue == nil {
-		return nil
-	}
-	return d.queue.Close()
-}
-
-// add stores the rejected records of a batch, whose runs are given, and returns when they are durable. Waiting for room
-// ends a moment after stop, all else with hard: a stop that kept a refusal from being stored would make what was accepted
-// with it come again.
-func (d *deadLetters) add(stop, hard context.Context, outputName string, runs []part, rejected []output.Rejection) error {
-	q, err := d.get()
-	if err != nil {
-		return err
-	}
-	room, cancel := context.WithCancel(hard)
-	defer cancel()
-	defer context.AfterFunc(stop, func() { pause(room, buryGrace); cancel() })()
-	var last uint64
-	for rest := lettersOf(outputName, time.Now(), runs, rejected); len(rest) > 0; {
-		letters := rest[:burial(rest)]
-		rest = rest[len(letters):]
-		n, err := q.Append(room, letters)
-		if errors.Is(err, queue.ErrDropped) {
-			continue // counted, and in the ledger of the dead-letter queue
-		}
-		if err != nil {
-			return fmt.Errorf("append to dead-letter queue: %w", err)
-		}
-		last = n
-	}
-	if err := q.WaitDurable(hard, last); err != nil {
-		return fmt.Errorf("wait for dead-letter queue: %w", err)
+	if q := d.there(); q != nil {
+		return q.Close()
 	}
 	return nil
 }
 
-// burial is how many of the letters go into one append.
-func burial(letters []segment.Run) int {
+// add appends letters, in order, as many as there is room for; n are taken, the last one with that sequence. They are
+// stored when wait returns nil.
+func (d *deadLetters) add(ctx context.Context, letters []segment.Run) (n int, last uint64, err error) {
+	q, err := d.get()
+	for err == nil && n < len(letters) {
+		some := letters[n:][:atOnce(letters[n:])]
+		err = d.patiently(ctx, q, func(ctx context.Context) error {
+			reached, err := q.Append(ctx, some)
+			if err == nil {
+				n, last = n+len(some), reached
+			}
+			return err
+		})
+	}
+	return n, last, err
+}
+
+// wait returns when the letters up to a sequence are durable.
+func (d *deadLetters) wait(ctx context.Context, last uint64) error {
+	q, err := d.get()
+	if err != nil {
+		return err
+	}
+	return d.patiently(ctx, q, func(ctx context.Context) error { return q.WaitDurable(ctx, last) })
+}
+
+// patiently makes a step that may have to wait, but not for long: the error says what it waits for.
+func (d *deadLetters) patiently(ctx context.Context, q *queue.Queue, step func(context.Context) error) error {
+	attempt, cancel := context.WithTimeout(ctx, letterPatience)
+	defer cancel()
+	err := step(attempt)
+	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	switch s := q.Status(); {
+	case s.Fault != "":
+		return fmt.Errorf("the disk takes no data: %s", s.Fault)
+	case s.Full:
+		if s.FullDisk {
+			d.relieve()
+		}
+		return fmt.Errorf("dead-letter queue is full: %s", strings.TrimPrefix(s.FullWhy, "queue is full: "))
+	default:
+		return fmt.Errorf("dead-letter queue has stored nothing for %v; the disk is slow", letterPatience)
+	}
+}
+
+// atOnce is how many of the letters go into one append.
+func atOnce(letters []segment.Run) int {
 	n, size := 0, 0
-	for n < min(len(letters), buryAtOnce) {
+	for n < min(len(letters), appendAtOnce) {
 		size += len(letters[n].Attributes) + len(letters[n].Body)
-		if n > 0 && size > buryBytes {
+		if n > 0 && size > appendBytes {
 			break
 		}
 		n++

@@ -198,7 +198,7 @@ func TestNothingIsDoneBeforeItsDeadLetterIsDurable(t *testing.T) {
 		r.start()
 		in.send(t, "one", "two", "three")
 		eventually(t, "back-off", func() bool { return r.output("out").State == stateRetrying })
-		if o := r.output("out"); o.Position != 1 || !strings.Contains(o.LastError, "dead") {
+		if o := r.output("out"); o.Position != 2 || o.DeadLetters != 0 || !strings.Contains(o.LastError, "dead") {
 			t.Errorf("while dead letters cannot be stored: %+v", o)
 		}
 		r.fs.FailMatching(nil)

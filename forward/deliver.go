@@ -1,9 +1,11 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"logmule/checkpoint"
@@ -17,7 +19,7 @@ func (l *lane) deliver(stop, hard context.Context) {
 		b.ID = l.id(&l.hand)
 		l.feed.plan(&l.hand)
 	}
-	l.left, l.buried = b.Pending(), 0
+	l.left, l.given, l.burial = b.Pending(), 0, burial{}
 	paced := false
 	sent := false // nothing is pending any more; only dead letters may still have to be stored
 	for again := 0; ; {
@@ -32,13 +34,14 @@ func (l *lane) deliver(stop, hard context.Context) {
 			sent = err == nil || before > 0 && b.Pending() == 0
 		}
 		more := errors.Is(err, output.ErrAgain)
-		if failure := l.settle(stop, hard, sent); failure != nil {
+		failure := l.settle(hard, sent)
+		if failure != nil {
 			err, more = failure, false
 		} else if sent {
 			l.works()
 			return
 		}
-		if l.left < before {
+		if l.left < before && failure == nil {
 			l.delays.Reset()
 			again = 0
 		}
@@ -92,45 +95,50 @@ func (l *lane) send(stop, hard context.Context) error {
 
 // settle stores what became of the batch since the last time: rejected records become dead letters, and when those are
 // durable, they and the accepted ones are marked as done, together with the output's state. sent says that nothing is
-// pending any more. After an error nothing is marked; it is to be called again.
-func (l *lane) settle(stop, hard context.Context, sent bool) error {
+// pending any more. Where letters cannot be stored the others are marked all the same; it is to be called again.
+func (l *lane) settle(hard context.Context, sent bool) error {
 	b := &l.hand.batch
 	left := b.Pending()
 	if sent {
 		left = 0
 	}
-	if left == l.left {
+	if left == l.left && l.burial.stored == len(b.Rejected()) {
 		return nil
 	}
-	rejected := b.Rejected()[l.buried:]
-	if len(rejected) > 0 {
-		if err := l.dead.add(stop, hard, l.name, l.hand.runs, rejected); err != nil {
-			return fmt.Errorf("store %d dead letters: %w", len(rejected), err)
-		}
-		l.buried += len(rejected)
-		l.deadLettered.Add(uint64(len(rejected)))
-		if l.lettersTold.allow(time.Now()) {
-			l.log.Warn("records refused for good; they are kept as dead letters in data_dir/deadletter, see logmule cat",
-				"records", len(rejected), "so_far", l.deadLettered.Load(), "reason", rejected[0].Reason)
-		}
+	stored := l.burial.stored
+	err := l.storeLetters(hard)
+	if left == l.left && l.burial.stored == stored {
+		return err
 	}
+	if l.left == b.Len()-b.Filtered() { // the first time
+		l.feed.route.filtered(uint64(b.Filtered()))
+	}
+	given := b.Len() - b.Filtered() - left - len(b.Rejected())
+	l.records.Add(uint64(given - l.given))
+	l.left, l.given = left, given
 	var state []byte
 	if s, ok := l.out.(output.Stateful); ok {
 		state = s.State()
 	}
-	l.records.Add(uint64(l.left - left - len(rejected)))
-	if l.left == b.Len()-b.Filtered() { // the first time
-		l.feed.route.filtered(uint64(b.Filtered()))
-	}
-	l.left = left
-	if left == 0 {
+	if left == 0 && err == nil {
 		l.feed.finish(&l.hand, state)
 		return nil
 	}
-	var done []checkpoint.Range
+	l.reader.Done(state, l.done(sent)...)
+	return err
+}
+
+// done are the records of the batch that are: accepted, filtered out, or stored as dead letters.
+func (l *lane) done(sent bool) (done []checkpoint.Range) {
+	b := &l.hand.batch
+	waits := map[int]bool{}
+	for _, r := range b.Rejected()[l.burial.stored:] {
+		waits[r.Index] = true
+	}
+	open := func(i int) bool { return !sent && b.IsPending(i) || waits[i] }
 	for from := 0; from < b.Len(); {
 		to := from
-		for to < b.Len() && !b.IsPending(to) {
+		for to < b.Len() && !open(to) {
 			to++
 		}
 		if to > from {
@@ -138,6 +146,46 @@ func (l *lane) settle(stop, hard context.Context, sent bool) error {
 		}
 		from = to + 1
 	}
-	l.reader.Done(state, done...)
+	return done
+}
+
+// burial is what has become of the rejections of a batch, which are in the order of their records then.
+type burial struct {
+	taken  int    // by their queue
+	stored int    // of these, those that are durable
+	last   uint64 // sequence of the last one that is taken
+}
+
+// storeLetters makes dead letters of what the destination has rejected. It returns when they are durable, or soon with an
+// error; what is stored by then is not stored again.
+func (l *lane) storeLetters(hard context.Context) error {
+	rejected, n := l.hand.batch.Rejected(), &l.burial
+	var full error
+	if rest := rejected[n.taken:]; len(rest) > 0 {
+		slices.SortFunc(rest, func(a, b output.Rejection) int { return cmp.Compare(a.Index, b.Index) })
+		taken, last, err := l.dead.add(hard, lettersOf(l.name, time.Now(), l.hand.runs, rest))
+		if n.taken += taken; taken > 0 {
+			n.last = last
+		}
+		full = err
+	}
+	var slow error
+	if stored := n.taken - n.stored; stored > 0 {
+		if slow = l.dead.wait(hard, n.last); slow == nil {
+			n.stored = n.taken
+			l.deadLettered.Add(uint64(stored))
+			l.tellLetters(stored, rejected[n.stored-1].Reason)
+		}
+	}
+	if err := cmp.Or(full, slow); err != nil {
+		return fmt.Errorf("store %d dead letters: %w", len(rejected)-n.stored, err)
+	}
 	return nil
+}
+
+func (l *lane) tellLetters(n int, reason string) {
+	if l.lettersTold.allow(time.Now()) {
+		l.log.Warn("records refused for good; they are kept as dead letters in data_dir/deadletter, see logmule cat",
+			"records", n, "so_far", l.deadLettered.Load(), "reason", reason)
+	}
 }

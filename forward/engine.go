@@ -114,11 +114,8 @@ func newEngine(cfg *config.Config, opt Options, outside outside) (*Engine, error
 	e.settings.Store(cfg)
 	e.dead = &deadLetters{open: func() (*queue.Queue, error) {
 		now := e.settings.Load()
-		opt := queueOptions(now, filepath.Join(now.DataDir, DeadLetterDir), e.log.With("queue", "deadletter"))
-		opt.Sync = queue.SyncPolicy{Mode: queue.SyncAlways} // whatever sync says: nobody else has these records any more
-		opt.ForgetAfter = 0                                 // a replay that was forgotten would put back what it has put back
-		return outside.queue(opt)
-	}}
+		return outside.queue(letterOptions(now, filepath.Join(now.DataDir, DeadLetterDir), e.log))
+	}, relieve: func() { e.queue.Load().GiveReserve() }}
 	var err error
 	if e.hostname, err = os.Hostname(); err != nil || e.hostname == "" {
 		e.hostname = "localhost"
@@ -265,6 +262,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.queue.Store(q)
 	e.reportStart(q)
+	e.reopenLetters(cfg)
 
 	s := newStopper(ctx)
 	first := e.roster.Load()
@@ -316,6 +314,16 @@ func (e *Engine) serveAdmin(ctx context.Context) (stop func(), err error) {
 		})
 	})
 	return func() { cancel(); served.Wait() }, nil
+}
+
+// reopenLetters opens the dead-letter queue where there is one already, so that status tells of it.
+func (e *Engine) reopenLetters(cfg *config.Config) {
+	if _, err := os.Stat(filepath.Join(cfg.DataDir, DeadLetterDir)); err != nil {
+		return // it is made with the first letter
+	}
+	if _, err := e.dead.get(); err != nil {
+		e.log.Warn("dead letters cannot be stored; that is tried again with the next one", "error", err)
+	}
 }
 
 // reportStart logs what the recovery found.

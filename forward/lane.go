@@ -23,8 +23,9 @@ type lane struct {
 	limit  int           // bytes of a batch
 	delays delays
 	hand   hand
-	left   int    // records of the batch that were pending when it was last settled
-	buried int    // rejections of the batch that are dead letters by now
+	left   int // records of the batch that were pending when it was last settled
+	given  int // records of the batch that the destination had accepted by then
+	burial burial
 	seen   uint64 // sheddings when the batch was filled
 	fails  bool   // since its last success
 }

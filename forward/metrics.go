@@ -88,6 +88,15 @@ var (
 		"damage":      func(q *QueueStatus) float64 { return float64(q.Damaged) },
 	}
 
+	letterMetrics = []metric[LetterStatus]{
+		gauge("deadletter_records", "Dead letters that are stored and not put back yet.", nil, func(d *LetterStatus) float64 { return float64(d.Records - d.Replayed) }),
+		gauge("deadletter_size_bytes", "Bytes of the segments of the dead-letter queue.", nil, func(d *LetterStatus) float64 { return float64(d.Bytes) }),
+		gauge("deadletter_limit_bytes", "Largest size of the dead-letter queue, max_size.", nil, func(d *LetterStatus) float64 { return float64(d.MaxBytes) }),
+		gauge("deadletter_full", "1 while there is no room for dead letters: the outputs that have some wait, unless when_full is drop_oldest.", nil, func(d *LetterStatus) float64 { return flag(d.Full != nil) }),
+		gauge("deadletter_fault", "1 while the disk refuses dead letters.", nil, func(d *LetterStatus) float64 { return flag(d.Fault != "") }),
+		counter("deadletter_lost_records_total", "Dead letters dropped as the oldest, as when_full says, or lost to damage.", nil, func(d *LetterStatus) float64 { return float64(d.Lost) }),
+	}
+
 	inputMetrics = []metric[InputStatus]{
 		counter("input_records_total", "Records that the queue took from the input.", byInput, func(in *InputStatus) float64 { return float64(in.Records) }),
 		counter("input_bytes_total", "Bytes of those records.", byInput, func(in *InputStatus) float64 { return float64(in.Bytes) }),
@@ -149,6 +158,9 @@ func (e *Engine) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range queueMetrics {
 		to <- m.desc
 	}
+	for _, m := range letterMetrics {
+		to <- m.desc
+	}
 	for _, m := range inputMetrics {
 		to <- m.desc
 	}
@@ -169,6 +181,9 @@ func (e *Engine) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, m := range queueMetrics {
 		m.send(to, &s.Queue)
+	}
+	for _, m := range letterMetrics {
+		m.send(to, &s.DeadLetters)
 	}
 	for reason, value := range lostMetrics {
 		to <- prometheus.MustNewConstMetric(lostDesc, prometheus.CounterValue, value(&s.Queue), reason)

@@ -204,7 +204,7 @@ func (e *Engine) limit(was, cfg *config.Config) {
 		return
 	}
 	e.queue.Load().SetLimits(limits)
-	e.dead.limit(limits)
+	e.dead.limit(letterLimits(cfg))
 }
 
 // settle waits until inputs listen or have failed, so that whoever asked for the reload sees the end of it. It does not

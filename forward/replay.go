@@ -66,10 +66,9 @@ func Replay(ctx context.Context, opt ReplayOptions) (done Replayed, err error) {
 	into.WhenFull, into.Holder = queue.Block, opt.Holder
 	into.Sync = queue.SyncPolicy{Mode: queue.SyncAlways}
 	into.ForgetAfter, into.KeepFor = 0, math.MaxInt64 // what is delivered goes when the daemon says so, or for room
-	from := queueOptions(opt.Config, opt.From, opt.Log.With("queue", DeadLetterDir))
+	from := letterOptions(opt.Config, opt.From, opt.Log)
 	from.WhenFull, from.Holder, from.KeepFor = queue.Block, opt.Holder, 0
-	from.ForgetAfter, from.KeepSize = 0, 0
-	from.MaxSize, from.MinFree = math.MaxInt64/2, -1 // nothing is added to it
+	from.KeepSize, from.MaxSize = 0, math.MaxInt64/2 // nothing is added to it
 	r := replay{output: opt.Output, dir: opt.From, done: Replayed{Outputs: map[string]uint64{}}}
 	if r.into, err = opt.open(into); err != nil {
 		return done, fmt.Errorf("open %s: %w", opt.Into, err)
@@ -103,18 +102,23 @@ func (r *replay) run(ctx context.Context) error {
 		}
 		r.marks = append(r.marks, mark)
 	}
-	r.reader = r.from.Reader(ReplayName, queue.Oldest)
-	defer r.reader.Close()
 	r.done.All = r.from.Status().Mark
-	if err := r.look(); err != nil {
+	r.reader = r.from.Preview(ReplayName)
+	some, err := r.look()
+	r.reader.Close()
+	if err != nil {
 		return err
 	}
 	for _, lost := range r.lost {
 		r.done.Lost += lost.Last - lost.First + 1
 	}
 	r.done.Before = r.before
-	r.reader.Rewind()
-	err := r.each(func(f *segment.Frame, letters []letter) error { return r.put(ctx, f, letters) })
+	if !some {
+		return nil // and nothing is attached to what may be another queue
+	}
+	r.reader = r.from.Reader(ReplayName, queue.Oldest)
+	defer r.reader.Close()
+	err = r.each(func(f *segment.Frame, letters []letter) error { return r.put(ctx, f, letters) })
 	if err != nil {
 		return err
 	}
@@ -128,8 +132,8 @@ type letter struct {
 	run    segment.Run // as it is put back, but for Key and Position
 }
 
-// look makes sure, before anything is moved, that all of them can be.
-func (r *replay) look() error {
+// look makes sure, before anything is moved, that all of them can be, and says whether there are any.
+func (r *replay) look() (some bool, err error) {
 	known := map[string]bool{}
 	for _, o := range r.into.Status().Outputs {
 		known[o.Name] = true
@@ -138,7 +142,8 @@ func (r *replay) look() error {
 	if r.output != "" && !known[r.output] {
 		unknown[r.output] = 0
 	}
-	err := r.each(func(_ *segment.Frame, letters []letter) error {
+	err = r.each(func(_ *segment.Frame, letters []letter) error {
+		some = true
 		for _, l := range letters {
 			if !known[l.output] {
 				unknown[l.output] += uint64(l.run.Count)
@@ -147,13 +152,13 @@ func (r *replay) look() error {
 		return nil
 	})
 	if err != nil || len(unknown) == 0 {
-		return err
+		return some, err
 	}
 	names := slices.Sorted(maps.Keys(known))
 	if len(names) == 0 {
-		return errors.New("nothing was put back: no output has read from that queue; start the daemon with its outputs once")
+		return false, errors.New("nothing was put back: no output has read from that queue; start the daemon with its outputs once")
 	}
-	return fmt.Errorf("nothing was put back: that queue does not know %s; name one that it knows with --output: %s",
+	return false, fmt.Errorf("nothing was put back: that queue does not know %s; name one that it knows with --output: %s",
 		strings.Join(slices.Sorted(maps.Keys(unknown)), ", "), strings.Join(names, ", "))
 }
 

@@ -106,7 +106,10 @@ func (m *morgue) bury(first, n int) {
 			run = output.Run{Form: pack.Records, Count: 1, Attributes: shared, Body: pack.AppendOwn(nil, own)}
 		}
 		name := []string{"api", "web"}[i%2]
-		err := d.add(m.t.Context(), m.t.Context(), name, []part{{first: uint64(100 + i), run: run}}, []output.Rejection{{Reason: "no"}})
+		_, last, err := d.add(m.t.Context(), lettersOf(name, time.Now(), []part{{first: uint64(100 + i), run: run}}, []output.Rejection{{Reason: "no"}}))
+		if err == nil {
+			err = d.wait(m.t.Context(), last)
+		}
 		if err != nil {
 			m.t.Fatal(err)
 		}

@@ -21,6 +21,7 @@ type Status struct {
 	Panics        string         `json:"panics,omitempty"` // why it is not healthy
 	Config        ConfigStatus   `json:"configuration"`
 	Queue         QueueStatus    `json:"queue"`
+	DeadLetters   LetterStatus   `json:"dead_letters"`
 	Inputs        []InputStatus  `json:"inputs"`
 	Outputs       []OutputStatus `json:"outputs"`
 	Leaving       []string       `json:"leaving,omitempty"` // inputs and outputs that a reload has ended and that have not stopped yet
@@ -166,7 +167,7 @@ func (e *Engine) status() Status {
 	state, reason := e.state()
 	s := Status{
 		Version: version(), PID: os.Getpid(), UptimeSeconds: time.Since(e.started).Seconds(), State: state, Reason: reason,
-		Queue: QueueStatus{Dir: e.settings.Load().DataDir}, Inputs: []InputStatus{}, Outputs: []OutputStatus{},
+		Queue: QueueStatus{Dir: e.settings.Load().DataDir}, DeadLetters: e.dead.status(e.settings.Load()), Inputs: []InputStatus{}, Outputs: []OutputStatus{},
 	}
 	s.Healthy, s.Panics = e.Healthy()
 	s.Config = ConfigStatus{File: e.settings.Load().File(), Reloads: e.reloads.ok.Load(), FailedReloads: e.reloads.failed.Load()}
@@ -210,10 +211,15 @@ func queueStatus(q *queue.Queue, now queue.Status) QueueStatus {
 		KeptBytes: now.KeptBytes, Sources: now.Sources, Forgotten: now.Forgotten, ForgottenRecords: now.ForgottenRecords,
 		TornTailBytes: start.TornTailBytes, HealedBytes: start.HealedBytes, Quarantined: start.QuarantinedBytes, LostAtStart: start.LostRecords,
 	}
-	if now.Full {
-		s.Full = &FullStatus{Since: now.FullSince, Reason: now.FullWhy, WhenFull: now.WhenFull.String()}
-	}
+	s.Full = fullStatus(now)
 	return s
+}
+
+func fullStatus(now queue.Status) *FullStatus {
+	if !now.Full {
+		return nil
+	}
+	return &FullStatus{Since: now.FullSince, Reason: now.FullWhy, WhenFull: now.WhenFull.String()}
 }
 
 func (p *plugin) status() PluginStatus {

@@ -95,11 +95,17 @@ func (e *Engine) closeQueues(q *queue.Queue) error {
 // closed passes on the error of closing a queue, unless it only had no room: what could not be stored then was never
 // acknowledged, and its sources, or the main queue, still have it.
 func (e *Engine) closed(err error) error {
-	if _, full := errors.AsType[*queue.FullError](err); full || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if isFull(err) {
 		e.log.Warn("queue closed without room; nothing that was acknowledged is lost", "error", err)
 		return nil
 	}
 	return err
+}
+
+// isFull says whether there was no room.
+func isFull(err error) bool {
+	_, full := errors.AsType[*queue.FullError](err)
+	return full || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // running names the plugins that have not stopped.

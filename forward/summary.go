@@ -37,6 +37,7 @@ func (s Status) String() string {
 		fmt.Fprintf(&b, "  a reload has ended these, and they have not stopped yet: %s\n", strings.Join(s.Leaving, ", "))
 	}
 	s.Queue.write(&b)
+	s.DeadLetters.write(&b)
 	if len(s.Inputs) > 0 {
 		fmt.Fprintln(&b)
 		table(&b, "INPUT\tTYPE\tSTATE\tADDRESS\tRECORDS\tBYTES\tCONNECTIONS", func(row func(...any)) {

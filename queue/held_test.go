@@ -5,6 +5,7 @@ import (
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
+	"logmule/queue/vfs/faultfs"
 	"logmule/recovery"
 )
 
@@ -48,6 +49,17 @@ func (b *bench) isLost(when string) {
 	}
 }
 
+// TestHeldWhenTheQueueEnds: so it is where the queue ends first, as it does when a daemon stops.
+func TestHeldWhenTheQueueEnds(t *testing.T) {
+	b, _ := holding(t)
+	b.close()
+	b.isLost("after the end")
+	b.open()
+	b.append("more")
+	b.take(b.q.Reader("out", Oldest), 1)
+	b.isLost("after the next start")
+}
+
 // TestHeldWhenItEnds: what an output had in its hands and has not done is lost when the output ends, if its segment was
 // dropped meanwhile: that, and nothing of what it has done.
 func TestHeldWhenItEnds(t *testing.T) {
@@ -76,7 +88,17 @@ func TestHeldWhenKilled(t *testing.T) {
 	if err := r.Checkpoint(b.ctx); err != nil {
 		t.Fatal(err)
 	}
-	b.close() // as a kill does, without telling the reader
+	positions, err := b.store.Reopen().Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, killed := checkpoint.NewMemory(), b.fsys.Crash(faultfs.Drop, 1)
+	if err := store.Reopen().Save(positions); err != nil {
+		t.Fatal(err)
+	}
+	b.close()
+	b.fsys, b.store = killed, store
+	b.opt.FS, b.opt.OpenStore = killed, options(killed, store).OpenStore
 	b.isLostNot("before the start")
 	b.open()
 	b.append("more")

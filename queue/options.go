@@ -58,6 +58,7 @@ type Options struct {
 	KeepFor     time.Duration // how long delivered segments are kept, in running time
 	KeepSize    int64         // how many bytes of delivered segments are kept; a segment stays while KeepFor or this wants it
 	ForgetAfter time.Duration // running time after which an output that nobody reads for is forgotten; 0: never
+	Relief      string        // says, where MaxSize leaves no room, what gives some; empty: "outputs have to catch up"
 	Holder      string        // names this process in the lock file
 	Log         *slog.Logger  // nil: silent
 
@@ -107,6 +108,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.SegmentSize == 0 {
 		o.SegmentSize = 64 << 20
+	}
+	if o.Relief == "" {
+		o.Relief = "outputs have to catch up"
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))

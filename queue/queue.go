@@ -48,6 +48,7 @@ type Queue struct {
 	full      bool
 	fullSince time.Time
 	fullWhy   string
+	fullDisk  bool
 	fault     string
 	waiting   int // appends that wait for room
 
@@ -237,6 +238,9 @@ func (q *Queue) Close() error {
 	q.goroutines.Wait()
 	close(q.done)
 	defer close(q.closed)
+	for _, r := range q.known() {
+		r.missHeld()
+	}
 	err := errors.Join(q.closeErr, q.saveCheckpoints(), q.store.Close(), q.losses.close(), q.lock.Close())
 	if err != nil {
 		q.closeErr = fmt.Errorf("close queue in %s: %w", q.opt.Dir, err)

@@ -25,6 +25,8 @@ type Reader struct {
 	name string
 	progress
 
+	preview bool // nobody is told what it does
+
 	next  uint64        // the next sequence to read
 	epoch segment.Epoch // of the frame that was read last
 
@@ -70,6 +72,21 @@ func (q *Queue) Reader(output string, start StartAt) *Reader {
 	return r
 }
 
+// Preview is a reader that leaves no trace: it begins where the output stands, and its end leaves the output there. Nothing
+// is Done with it.
+func (q *Queue) Preview(output string) *Reader {
+	pos := checkpoint.Position{Floor: q.files.first(q.mark.Load())}
+	q.outputs.Lock()
+	known := q.readers[output]
+	q.outputs.Unlock()
+	if known != nil {
+		pos, _ = known.position(q.epoch)
+	}
+	r := q.knownReader(output, pos)
+	r.next, r.preview = r.floor, true
+	return r
+}
+
 // knownReader is the reader of an output that stands at a position which is durable.
 func (q *Queue) knownReader(output string, pos checkpoint.Position) *Reader {
 	r := &Reader{q: q, name: output, hint: place{in: pos.Segment, offset: pos.Offset}}
@@ -85,7 +102,9 @@ func (q *Queue) knownReader(output string, pos checkpoint.Position) *Reader {
 // Close detaches the output; it belongs to the goroutine that reads. The position is kept, and with it the records that
 // are not done, until the output is forgotten.
 func (r *Reader) Close() {
-	r.missHeld()
+	if !r.preview && !r.q.isClosing() {
+		r.missHeld()
+	}
 	r.reading.Lock()
 	r.closeFile()
 	r.reading.Unlock()
@@ -190,28 +209,33 @@ func (r *Reader) Stream() uint32 {
 
 // lose skips sequences that will never come.
 func (r *Reader) lose(gone checkpoint.Range) {
+	r.miss(gone)
+	r.next = gone.Last + 1
+}
+
+// miss counts what the output has not done of what will never come, and passes over it.
+func (r *Reader) miss(gone checkpoint.Range) {
 	missing := checkpoint.Ranges(r.open(gone)).Count()
 	r.progress.mu.Lock()
 	r.lost += missing
 	r.progress.mu.Unlock()
 	r.settle(nil, gone)
-	r.next = gone.Last + 1
 	r.q.keep.poke()
 }
 
 // missHeld gives up the records that the output had in its hands when their segment was dropped, and has not done: from
-// now on nobody has them. The ledger comes first.
+// now on nobody has them. The ledger comes first. It is for the end of the reader or of the queue.
 func (r *Reader) missHeld() {
 	first := r.q.files.first(r.q.mark.Load())
 	r.progress.mu.Lock()
 	floor := r.floor
 	r.progress.mu.Unlock()
-	if floor >= first || r.q.isClosing() {
+	if floor >= first {
 		return
 	}
 	gone := checkpoint.Range{First: floor, Last: first - 1}
 	r.q.noteSkipped(r.name, r.open(gone))
-	r.lose(gone)
+	r.miss(gone)
 	r.note()
 }
 

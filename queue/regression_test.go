@@ -319,7 +319,7 @@ func TestDropNewestWaiters(t *testing.T) {
 	res := make(chan error, 1)
 	go func() { _, err := b.q.Append(ctx, []segment.Run{linesRun("x")}); res <- err }()
 	time.Sleep(50 * time.Millisecond)
-	b.q.setFull(&FullError{"no room for what is held"})
+	b.q.setFull(&FullError{Limit: "no room for what is held"})
 	if err := <-res; !errors.Is(err, ErrDropped) {
 		t.Errorf("the append that waited: %v, want ErrDropped at once", err)
 	}

@@ -85,7 +85,7 @@ func (w *writer) roll() error {
 			select {
 			case <-w.sealing.done:
 			default:
-				return &FullError{"the disk has no room for the trailer of the last segment; free some space there"}
+				return &FullError{Disk: true, Limit: "the disk has no room for the trailer of the last segment; free some space there"}
 			}
 		}
 	}

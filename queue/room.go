@@ -13,7 +13,10 @@ import (
 )
 
 // FullError says which limit leaves no room.
-type FullError struct{ Limit string }
+type FullError struct {
+	Limit string
+	Disk  bool // it is the file system, not MaxSize
+}
 
 func (e *FullError) Error() string { return "queue is full: " + e.Limit }
 
@@ -27,7 +30,7 @@ func (q *Queue) hasRoom(size int64) error {
 	size += q.tail()
 	limit := q.limits.Load().MaxSize
 	if used := q.files.counted(q.positioned.Load()); used+size > limit {
-		return &FullError{fmt.Sprintf("segments take %d bytes of max_size, %d, and %d are kept for what is still in memory and for the end of the newest segment; outputs have to catch up, or raise max_size", used, limit, size)}
+		return &FullError{Limit: fmt.Sprintf("segments take %d bytes of max_size, %d, and %d are kept for what is still in memory and for the end of the newest segment; %s, or raise max_size", used, limit, size, q.opt.Relief)}
 	}
 	return q.hasDisk(size)
 }
@@ -50,7 +53,7 @@ func (q *Queue) hasDisk(size int64) error {
 		return fmt.Errorf("look for room in %s: %w", q.opt.Dir, err)
 	}
 	if keep := q.limits.Load().MinFree; space.Free-size < keep {
-		return &FullError{fmt.Sprintf("the file system of %s has %d bytes left and min_free keeps %d; free some space there", q.opt.Dir, space.Free, keep)}
+		return &FullError{Disk: true, Limit: fmt.Sprintf("the file system of %s has %d bytes left and min_free keeps %d; free some space there", q.opt.Dir, space.Free, keep)}
 	}
 	return nil
 }
@@ -105,7 +108,11 @@ func (q *Queue) setFullLocked(err error) (was bool) {
 	was = q.full
 	q.full = err != nil
 	if err != nil && !was {
-		q.fullSince, q.fullWhy = time.Now(), err.Error()
+		q.fullSince = time.Now()
+	}
+	if err != nil { // why may change meanwhile
+		var limit *FullError
+		q.fullWhy, q.fullDisk = err.Error(), !errors.As(err, &limit) || limit.Disk
 	}
 	return was
 }
@@ -217,6 +224,14 @@ func (q *Queue) makeReserve() {
 		q.spendReserve()
 	}
 	q.reserved.Store(err == nil || errors.Is(err, errors.ErrUnsupported)) // without fallocate there is none
+}
+
+// GiveReserve gives the reserved blocks to whoever needs them on a full disk so that this queue can shrink. They are set
+// aside again when there is room.
+func (q *Queue) GiveReserve() {
+	if q.reserved.Load() {
+		q.spendReserve()
+	}
 }
 
 // spendReserve gives the reserved blocks back to the file system.

@@ -20,6 +20,7 @@ type counters struct {
 type Status struct {
 	Dir      string
 	Mark     uint64 // the durable mark
+	Retained uint64 // records in the segments
 	Next     uint64 // the next sequence
 	First    uint64 // the oldest retained sequence
 	Segments int
@@ -30,6 +31,7 @@ type Status struct {
 	Full      bool
 	FullSince time.Time
 	FullWhy   string
+	FullDisk  bool // it is the file system, not MaxSize
 	WhenFull  WhenFull
 	Fault     string // why the disk refuses data, empty: it does not
 
@@ -76,8 +78,9 @@ func (q *Queue) Status() Status {
 		Forgotten: c.forgotten.Load(), ForgottenRecords: c.forgottenRecords.Load(), Sources: q.sources.count(),
 	}
 	_, s.KeptBytes = q.delivered()
+	s.Retained = q.files.records(s.First, s.Mark)
 	q.in.Lock()
-	s.Next, s.Held, s.Full, s.FullSince, s.FullWhy, s.Fault = q.next, q.held, q.full, q.fullSince, q.fullWhy, q.fault
+	s.Next, s.Held, s.Full, s.FullSince, s.FullWhy, s.FullDisk, s.Fault = q.next, q.held, q.full, q.fullSince, q.fullWhy, q.fullDisk, q.fault
 	q.in.Unlock()
 	q.losses.mu.Lock()
 	s.LedgerRecords, _ = q.losses.ledger.Total()
