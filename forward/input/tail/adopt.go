@@ -182,7 +182,7 @@ func (c *claims) since(s *sight) int64 {
 // then there was a moment in which all of that was so at once. Else they are left to the next look.
 func (c *claims) publish() {
 	t := c.t
-	c.second = map[string][]os.DirEntry{}
+	c.second = map[string]map[string]bool{}
 	moving := map[string]bool{}
 	for _, tr := range c.fresh {
 		if _, known := moving[tr.group]; !known {
@@ -232,22 +232,13 @@ func (c *claims) lineUp(late *track) {
 // steady says whether the files of a group have the names, and are the files, that this look saw.
 func (c *claims) steady(group string) bool {
 	dir := filepath.Dir(group)
-	entries, ok := c.second[dir]
+	unseen, ok := c.second[dir]
 	if !ok {
-		var err error
-		if entries, err = os.ReadDir(dir); err != nil {
-			return false
-		}
-		c.second[dir] = entries
+		unseen = c.unseen(dir)
+		c.second[dir] = unseen
 	}
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		if c.v.files[path] != nil || e.IsDir() || c.v.skipped[path] != "" {
-			continue
-		}
-		if g, _ := c.v.parse(path); g == group {
-			return false
-		}
+	if unseen == nil || unseen[group] {
+		return false
 	}
 	for _, s := range c.v.groups[group] {
 		// What no content is known of may be a copy that is being made: then what it is made from changes next.
@@ -256,4 +247,22 @@ func (c *claims) steady(group string) bool {
 		}
 	}
 	return true
+}
+
+// unseen lists a directory again, and returns the groups that have files there which this look did not see; nil where it
+// cannot be listed.
+func (c *claims) unseen(dir string) map[string]bool {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	groups := map[string]bool{}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if c.v.files[path] == nil && !e.IsDir() && c.v.skipped[path] == "" {
+			g, _ := c.v.parse(path)
+			groups[g] = true
+		}
+	}
+	return groups
 }

@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"math"
 	"path/filepath"
 	"slices"
 )
@@ -26,7 +27,7 @@ func (c *claims) weakIn(group string, tr *track, at *sight) {
 	p, busy := tr.pos, tr.busy
 	c.t.mu.Unlock()
 	for _, s := range c.v.groups[group] {
-		if s.taken != nil || s.size == 0 || s.mtime < p.mtime || !slices.Contains(livesOf(filepath.Base(s.path)), filepath.Base(at.path)) {
+		if s.taken != nil || s.size == 0 || s.mtime < c.readAt(&p) || !slices.Contains(livesOf(filepath.Base(s.path)), filepath.Base(at.path)) {
 			continue
 		}
 		yes, upto, err := s.holds(&p)
@@ -101,6 +102,15 @@ func (c *claims) byContent() {
 // unknown says whether it cannot be told if the file of a content is away.
 func (c *claims) unknown(tr *track) bool {
 	return !c.v.listed(filepath.Dir(tr.where())) || c.v.errs[tr.where()] != nil
+}
+
+// readAt is the time of the file when it was read. One that is still to come was that of a clock that was set back since,
+// or was set by somebody: other times cannot be compared with it.
+func (c *claims) readAt(p *position) int64 {
+	if p.mtime > c.now.UnixNano()+clockTick {
+		return math.MinInt64
+	}
+	return p.mtime
 }
 
 func (c *claims) search(tr *track) {

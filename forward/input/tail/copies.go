@@ -111,7 +111,7 @@ func (c *claims) mayHold(tr *track, s *sight, p *position) (yes bool, upto int64
 	if note := c.t.copies[s.id]; note.of == tr && note.verdict.of(s) && !s.gzip {
 		return true, min(s.size, p.offset), nil
 	}
-	if p.head.n < headSize && s.mtime < p.mtime {
+	if p.head.n < headSize && s.mtime < c.readAt(p) {
 		return false, 0, nil
 	}
 	return s.holds(p)

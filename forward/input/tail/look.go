@@ -2,7 +2,6 @@ package tail
 
 import (
 	"cmp"
-	"os"
 	"slices"
 	"time"
 )
@@ -12,15 +11,15 @@ type claims struct {
 	t      *tailer
 	v      *view
 	now    time.Time
-	files  []*sight                 // all, by path
-	at     map[*track]*sight        // what was found
-	cut    map[*track]bool          // whose file is there and holds another content
-	begun  map[fileID]*track        // by this look
-	fresh  []*track                 // the same, as long as they are not published
-	second map[string][]os.DirEntry // directories, listed again
-	parts  map[string][]pair        // by group: copies, found by this look, of files of which nothing was known
-	doubt  map[string]bool          // groups in which nothing new may be begun now
-	group  map[string][]*track      // by group, the oldest first
+	files  []*sight                   // all, by path
+	at     map[*track]*sight          // what was found
+	cut    map[*track]bool            // whose file is there and holds another content
+	begun  map[fileID]*track          // by this look
+	fresh  []*track                   // the same, as long as they are not published
+	second map[string]map[string]bool // directories, listed again: what unseen says
+	parts  map[string][]pair          // by group: copies, found by this look, of files of which nothing was known
+	doubt  map[string]bool            // groups in which nothing new may be begun now
+	group  map[string][]*track        // by group, the oldest first
 }
 
 // look finds out which files there are, in which of them each known content is now, and which contents are new; then it
@@ -29,7 +28,7 @@ func (t *tailer) look() {
 	now := t.env.Now()
 	t.trouble, t.recheck = false, false
 	c := &claims{t: t, v: t.see(), now: now, at: map[*track]*sight{}, cut: map[*track]bool{}, doubt: map[string]bool{}, parts: map[string][]pair{},
-		begun: map[fileID]*track{}, second: map[string][]os.DirEntry{}}
+		begun: map[fileID]*track{}, second: map[string]map[string]bool{}}
 	for _, s := range c.v.files {
 		c.files = append(c.files, s)
 	}

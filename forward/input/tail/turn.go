@@ -138,8 +138,8 @@ func (r *reader) atEnd(ctx context.Context, tr *track, p *position, st *state, r
 	if rest != st.rest || st.restAt.IsZero() {
 		if st.restAt.IsZero() { // since a time before this start, perhaps
 			st.restAt = now
-			if m := time.Unix(0, st.mtime); m.Before(now) {
-				st.restAt = m
+			if silent := now.Sub(time.Unix(0, st.mtime)); silent > 0 {
+				st.restAt = now.Add(-silent) // from here on the clock may be set
 			}
 		} else {
 			st.restAt = now
