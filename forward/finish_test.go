@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,9 +26,9 @@ func brief(env input.Env) (input.Input, error) {
 func TestEndOfInput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, out := newRig(t), new(sink)
-		down := true
+		var up atomic.Bool
 		out.send = func(_ context.Context, b *output.Batch) error {
-			if down {
+			if !up.Load() {
 				return errors.New("down")
 			}
 			out.take(b, 0, b.Len())
@@ -44,7 +45,7 @@ func TestEndOfInput(t *testing.T) {
 		if said := r.log.with("all inputs have ended;", "outputs=out"); len(said) != 1 {
 			t.Errorf("the log says %q", said)
 		}
-		down = false
+		up.Store(true)
 		<-r.over
 		if r.err != nil || len(out.records()) != 6 {
 			t.Errorf("%v, delivered %q", r.err, out.records())

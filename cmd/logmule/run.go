@@ -33,7 +33,8 @@ disk. Without -c a quick start runs: made-up records are stored in ./logmule-dat
 printed.
 
 SIGHUP reads the configuration again and changes only what differs; one that is wrong, or
-names certificates or new addresses that cannot be used, changes nothing. SIGUSR1 prints a report to standard error.
+names certificates or new addresses that cannot be used, changes nothing. SIGUSR1 prints a
+report to standard error.
 
 Exit status: 0 stopped, 1 failed or stopped at once, 2 usage.`,
 		Example: `  logmule run
