@@ -65,7 +65,8 @@ type statObject struct {
 type deadLetters struct {
 	dir      string
 	Records  uint64 `json:"records"`
-	Replayed uint64 `json:"replayed"` // of these; the others wait for "logmule replay"
+	Replayed uint64 `json:"replayed"`     // of these; the others wait for "logmule replay"
+	Lost     uint64 `json:"lost_records"` // of all times: dropped as the oldest, or damaged
 }
 
 type statOutput struct {
@@ -92,10 +93,10 @@ func statDeadLetters(dir string) (*deadLetters, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the dead letters cannot be counted: %w", err)
 	}
-	if s.Records == 0 {
+	if s.Records == 0 && s.LostRecords == 0 {
 		return nil, nil
 	}
-	d := &deadLetters{dir: dead, Records: s.Records}
+	d := &deadLetters{dir: dead, Records: s.Records, Lost: s.LostRecords}
 	for _, o := range s.Outputs {
 		if o.Name == forward.ReplayName {
 			d.Replayed = s.Records - min(o.BacklogRecords, s.Records)
@@ -165,6 +166,9 @@ func statPage(dir string, s recovery.Survey, dead *deadLetters, now time.Time) s
 	}
 	if dead != nil {
 		fmt.Fprintf(&b, "\n%s in %s, %d replayed; \"logmule cat\" shows why, \"logmule replay\" puts them back\n", count(dead.Records, "dead letter"), dead.dir, dead.Replayed)
+		if dead.Lost > 0 {
+			fmt.Fprintf(&b, "%s lost, says the loss ledger there, losses.jsonl\n", count(dead.Lost, "dead letter"))
+		}
 	}
 	for i, note := range s.Notes {
 		if i == 0 {

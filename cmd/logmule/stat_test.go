@@ -37,10 +37,11 @@ LOST FROM  TO  RECORDS
 the loss ledger, losses.jsonl, tells of 3 records in 1 line
 
 2 dead letters in data/deadletter, 1 replayed; "logmule cat" shows why, "logmule replay" puts them back
+1 dead letter lost, says the loss ledger there, losses.jsonl
 
 note: n\x00
 `
-	if got := statPage("data", s, &deadLetters{dir: "data/deadletter", Records: 2, Replayed: 1}, now); got != want {
+	if got := statPage("data", s, &deadLetters{dir: "data/deadletter", Records: 2, Replayed: 1, Lost: 1}, now); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	want = "data: queue -, opened 0 times, no daemon runs\n0 records in 0 segments, 0 B\n\nno output has read from it\n"
@@ -67,7 +68,7 @@ func TestStatJSON(t *testing.T) {
 	if strings.Contains(string(text), "0001-01-01") || strings.Contains(string(text), "dead_letters") {
 		t.Errorf("what is not there is printed: %s", text)
 	}
-	if text, _ := json.Marshal(statReport(s, &deadLetters{Records: 2, Replayed: 1}, now)); !strings.Contains(string(text), `"dead_letters":{"records":2,"replayed":1}`) {
+	if text, _ := json.Marshal(statReport(s, &deadLetters{Records: 2, Replayed: 1}, now)); !strings.Contains(string(text), `"dead_letters":{"records":2,"replayed":1,"lost_records":0}`) {
 		t.Errorf("no dead letters in %s", text)
 	}
 	if text, _ := json.Marshal(statReport(recovery.Survey{}, nil, now)); !strings.Contains(string(text), `"outputs":[]`) {
