@@ -95,3 +95,19 @@ func TestNumbersGoUpWhateverIsWrittenLate(t *testing.T) {
 	})
 	g.want("1", "late", "2")
 }
+
+// The file that was cut, and renamed at the next rotation, is older than the copy, which holds what came before.
+func TestACopyAndThenARename(t *testing.T) {
+	g := newRig(t, t.TempDir(), nil)
+	g.write("a.log", "1\n2\n3\n")
+	g.settle()
+	g.down(func() {
+		g.tickAfter("a.log")
+		g.copy("a.log", "a.log.2")
+		g.truncate("a.log")
+		g.write("a.log", "4\n")
+		g.rename("a.log", "a.log.1")
+		g.write("a.log", "5\n")
+	})
+	g.want("4", "5")
+}

@@ -13,7 +13,7 @@ import (
 // directory and the same name without what rotation adds to it.
 //
 //	app.log               the live file
-//	app.log.1             counted; a larger number is older, unless the files were created in the order of their numbers
+//	app.log.1             counted; a larger number is older, unless the times of the files say otherwise
 //	app.log-20261120.gz   dated and compressed
 //	app-2026-11-20.log    dated, before the extension
 type rotation struct {
@@ -139,8 +139,9 @@ func compareDates(a, b []uint64) int {
 }
 
 // countsUp says whether larger counts are younger in a group: where files that are not compressed, which may be younger than
-// what they hold, say so, and none says otherwise.
-func countsUp(files []*sight) bool {
+// what they hold, say so, and none says otherwise. shifted says that there is a live file without a number, from which those
+// with one come.
+func countsUp(files []*sight, shifted bool) bool {
 	var counted []*sight
 	for _, s := range files {
 		if s.count && !s.gzip {
@@ -154,6 +155,9 @@ func countsUp(files []*sight) bool {
 	var written, born []int64
 	for _, s := range counted {
 		written = append(written, s.mtime)
+		if shifted {
+			continue // a copy of the live file is older than that, and created later
+		}
 		if at := bornAt(s.path); at > 0 && at <= s.mtime { // else it was restored, or the file system does not say
 			born = append(born, at)
 		}

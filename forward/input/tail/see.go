@@ -70,9 +70,13 @@ func (t *tailer) see() *view {
 	for _, s := range v.files {
 		v.groups[s.group] = append(v.groups[s.group], s)
 	}
-	for _, files := range v.groups {
+	lives := map[string]bool{}
+	for _, tr := range t.tracks {
+		lives[tr.base] = true
+	}
+	for group, files := range v.groups {
 		slices.SortFunc(files, func(a, b *sight) int { return compareText(a.path, b.path) })
-		sortByAge(files, countsUp(files))
+		sortByAge(files, countsUp(files, v.files[group] != nil || lives[group]))
 	}
 	return v
 }
