@@ -110,6 +110,8 @@ var cases = []struct {
 	{`replace(fields["user"], "n", "m") == "amm"`, true, ""},
 	{`indexOf(fields["missing"], "x") >= 0`, false, ""},
 	{`$env["fields"]["missing"]["deeper"] == nil`, true, ""},
+	{`int(fields["missing"] ?? 0) > 3`, false, ""},
+	{`int(fields["status"] ?? 0) > 3`, true, ""},
 	{`fields["missing"] and true`, false, ""},
 	{`fields["missing"] or true`, true, ""},
 
