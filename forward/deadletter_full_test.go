@@ -62,7 +62,16 @@ func full(t *testing.T, whenFull, keys string) (*rig, *tap, *picky) {
 		if i == 400 {
 			t.Fatalf("never full: %+v", r.e.status())
 		}
-		for in.trySend(t.Context(), mixed(20*i, 20)...) != nil { // the main queue drops the newest for a moment
+		for n := 0; ; n++ { // the main queue drops the newest for a moment
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			err := in.trySend(ctx, mixed(20*i, 20)...)
+			cancel()
+			if err == nil {
+				break
+			}
+			if n == 100 {
+				t.Fatalf("the queue takes nothing: %v; %+v", err, r.output("out"))
+			}
 			time.Sleep(100 * time.Millisecond)
 		}
 		for range 300 { // until it is done, or fails
@@ -264,5 +273,36 @@ func TestSlowLettersAreOneLetterEach(t *testing.T) {
 		if l := r.letters(); len(l) != 6 || r.output("out").DeadLetters != 6 {
 			t.Errorf("%d letters, %d counted", len(l), r.output("out").DeadLetters)
 		}
+	})
+}
+
+// TestLettersOnADiskWithoutAByte: the main queue gives its reserve where others have filled the disk.
+func TestLettersOnADiskWithoutAByte(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, in, out := newRig(t), newTap(), newPicky(t)
+		r.cfg.Queue.SegmentSize, r.cfg.Queue.MinFree = 1<<20, 0
+		var up atomic.Bool
+		r.addInput("in", in.build)
+		r.addOutput("out", func(env output.Env) (output.Output, error) {
+			_, err := out.build(env)
+			send := out.send
+			out.send = func(ctx context.Context, b *output.Batch) error {
+				if !up.Load() {
+					return errRefused
+				}
+				return send(ctx, b)
+			}
+			return out, err
+		})
+		r.fs.SetFree(64 << 20)
+		r.start()
+		in.send(t, mixed(0, 20)...)
+		r.fs.SetFree(0)
+		up.Store(true)
+		eventually(t, "done", func() bool { return r.output("out").BacklogRecords == 0 })
+		if o := r.output("out"); o.DeadLetters != 10 || len(r.log.with("the reserve is spent")) == 0 {
+			t.Errorf("%+v", o)
+		}
+		r.mustStop()
 	})
 }
