@@ -55,6 +55,7 @@ func letterOptions(cfg *config.Config, dir string, log *slog.Logger) queue.Optio
 	opt.SegmentSize = min(opt.SegmentSize, letterSegment)
 	opt.Sync = queue.SyncPolicy{Mode: queue.SyncAlways} // whatever sync says: nobody else has these records any more
 	opt.Relief = letterRelief
+	opt.NoReserve = true // what there is room for is better used for letters
 	return opt
 }
 

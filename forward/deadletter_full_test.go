@@ -280,7 +280,7 @@ func TestSlowLettersAreOneLetterEach(t *testing.T) {
 func TestLettersOnADiskWithoutAByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, in, out := newRig(t), newTap(), newPicky(t)
-		r.cfg.Queue.SegmentSize, r.cfg.Queue.MinFree = 1<<20, 0
+		r.cfg.Queue.SegmentSize, r.cfg.Queue.MaxSize, r.cfg.Queue.MinFree = 16<<20, 1<<30, 0
 		var up atomic.Bool
 		r.addInput("in", in.build)
 		r.addOutput("out", func(env output.Env) (output.Output, error) {
@@ -294,7 +294,7 @@ func TestLettersOnADiskWithoutAByte(t *testing.T) {
 			}
 			return out, err
 		})
-		r.fs.SetFree(64 << 20)
+		r.fs.SetFree(1 << 30)
 		r.start()
 		in.send(t, mixed(0, 20)...)
 		r.fs.SetFree(0)

@@ -58,6 +58,7 @@ type Options struct {
 	KeepFor     time.Duration // how long delivered segments are kept, in running time
 	KeepSize    int64         // how many bytes of delivered segments are kept; a segment stays while KeepFor or this wants it
 	ForgetAfter time.Duration // running time after which an output that nobody reads for is forgotten; 0: never
+	NoReserve   bool          // nothing is set aside for a disk that is full
 	Relief      string        // says, where MaxSize leaves no room, what gives some; empty: "outputs have to catch up"
 	Holder      string        // names this process in the lock file
 	Log         *slog.Logger  // nil: silent

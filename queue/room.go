@@ -205,7 +205,7 @@ func (q *Queue) reserveSize() int64 {
 
 // makeReserve sets the reserve aside if it is not there and the disk has room for it beyond MinFree.
 func (q *Queue) makeReserve() {
-	if q.reserved.Load() || q.opt.offline {
+	if q.reserved.Load() || q.opt.offline || q.opt.NoReserve {
 		return
 	}
 	if _, err := q.opt.FS.Stat(q.reserveName()); err == nil {
