@@ -42,6 +42,8 @@ func (t *tailer) begin(c *claims, group string, s *sight) {
 		return
 	}
 	t.faults.over("file " + s.path)
+	tr.born = bornAt(s.path)
+	tr.pos.born = tr.born
 	c.before(tr, group)
 	s.taken = tr
 	c.at[tr] = s

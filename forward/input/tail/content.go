@@ -27,13 +27,16 @@ func (c *claims) weakIn(group string, tr *track, at *sight) {
 	p, busy := tr.pos, tr.busy
 	c.t.mu.Unlock()
 	for _, s := range c.v.groups[group] {
-		if s.taken != nil || s.size == 0 || s.mtime < c.readAt(&p) || !slices.Contains(livesOf(filepath.Base(s.path)), filepath.Base(at.path)) {
+		if s.taken != nil || s.size == 0 || s.mtime < c.readAt(&p) || !slices.Contains(livesOf(filepath.Base(s.path)), filepath.Base(at.path)) || at.finished(s) {
 			continue
 		}
 		yes, upto, err := s.holds(&p)
 		begins := false
 		if yes {
 			begins, err = beginningOf(s, at)
+		}
+		if yes && !begins && err == nil {
+			begins, err = c.packing(group, s, at)
 		}
 		if c.passing(s, err) {
 			c.later(group)
@@ -54,6 +57,18 @@ func (c *claims) weakIn(group string, tr *track, at *sight) {
 		c.claim(tr, s)
 		return
 	}
+}
+
+// packing says whether s is being made by compressing a file of the group other than the live one, or was.
+func (c *claims) packing(group string, s, live *sight) (bool, error) {
+	for _, from := range c.v.groups[group] {
+		if s.gzip && from != live && !from.gzip && !from.live() && from.size > 0 {
+			if same, err := copyOf(s, from); same || err != nil {
+				return same, err
+			}
+		}
+	}
+	return false, nil
 }
 
 // later leaves a group as it is, because its files changed while they were looked at, or cannot be read. They are looked
@@ -142,7 +157,10 @@ func (c *claims) search(tr *track) {
 			s.taken = tr // the open file is read to its end first
 			return
 		case yes:
-			if s, upto, err = c.longest(group, s, upto, &p); err == nil {
+			if c.cuts(s) {
+				s, upto, err = c.longest(group, s, upto, &p)
+			}
+			if err == nil {
 				s, err = c.unpacked(s)
 			}
 			if err != nil {
@@ -150,7 +168,7 @@ func (c *claims) search(tr *track) {
 				return
 			}
 			t.faults.over("content of " + s.path)
-			if t.move(tr, s, &p, upto, c.cut[tr]) {
+			if t.move(tr, s, &p, upto, c.cut[tr] && s.id != p.id) {
 				c.claim(tr, s)
 			} else {
 				c.doubt[group], t.trouble = true, true
@@ -167,6 +185,9 @@ func (c *claims) unpacked(s *sight) (*sight, error) {
 	}
 	for _, other := range c.v.groups[s.group] {
 		if other.taken != nil || other.gzip || other.live() || other.size == 0 {
+			continue
+		}
+		if !c.cuts(s) && unlikeTimes(s, other) {
 			continue
 		}
 		if same, err := copyOf(s, other); same || err != nil {
@@ -199,6 +220,8 @@ func (t *tailer) move(tr *track, s *sight, p *position, upto int64, cut bool) bo
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tr.id, tr.pos.id = s.id, s.id
+	tr.born = bornAt(s.path)
+	tr.pos.born = tr.born
 	tr.pos.flags &^= flagGzip | flagDone
 	if s.gzip {
 		tr.pos.flags |= flagGzip

@@ -3,6 +3,7 @@ package tail
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 )
@@ -75,7 +76,10 @@ func (c *claims) isCopy(group string, s *sight, earlier bool) (*track, error) {
 		}
 		live := at.path == tr.base && slices.Contains(lives, filepath.Base(at.path))
 		packed := s.gzip || at.gzip // one is being compressed, or was
-		if !packed && (earlier || !live && s.size != at.size) {
+		if !packed && (earlier || !live && (s.size != at.size || !c.cuts(s))) {
+			continue
+		}
+		if packed && !c.cuts(s) && unlikeTimes(s, at) {
 			continue
 		}
 		c.t.mu.Lock()
@@ -98,6 +102,31 @@ func (c *claims) isCopy(group string, s *sight, earlier bool) (*track, error) {
 		}
 	}
 	return nil, nil
+}
+
+// cuts says whether s may be a copy that was made to cut the live file. Where there is none, or it is younger, files with
+// the same bytes are several.
+func (c *claims) cuts(s *sight) bool {
+	if live := c.liveBeside(s); live != nil {
+		return !live.finished(s)
+	}
+	return slices.ContainsFunc(livesOf(filepath.Base(s.path)), func(name string) bool {
+		_, err := os.Lstat(filepath.Join(filepath.Dir(s.path), name)) // one that is not looked at
+		return err == nil
+	})
+}
+
+// unlikeTimes says whether the times of two files, one of them compressed, show that none is made from the other: who
+// compresses a file gives the result its time, perhaps in whole seconds, or leaves it the time of the compressing.
+func unlikeTimes(a, b *sight) bool {
+	if !a.gzip {
+		a, b = b, a
+	}
+	if same := a.mtime == b.mtime || a.mtime == b.mtime-b.mtime%1e9; same {
+		return false
+	}
+	born := bornAt(a.path)
+	return born != 0 && a.mtime < born || b.gzip
 }
 
 // copyNote says that a file, as it is, was found to be a copy of a content that was still in another one.
@@ -135,7 +164,11 @@ func (live *sight) finished(s *sight) bool {
 		return false
 	}
 	at := bornAt(s.path)
-	return at != 0 && at < born || live.mtime >= born && s.mtime < born
+	last := s.mtime
+	if s.gzip && at > last && live.mtime > born {
+		last-- // it has the time of what was compressed, perhaps the tick of the clock in which the next file was created
+	}
+	return at != 0 && at < born || live.mtime >= born && last < born
 }
 
 // beginningOf says whether what part holds stands at the beginning of whole, where there may be more: then it is a copy

@@ -108,7 +108,7 @@ func (c *claims) byID() {
 				c.claim(tr, s)
 				break
 			}
-			c.cut[tr] = true
+			c.cut[tr] = !reused(s, tr)
 		}
 	}
 }
@@ -146,6 +146,9 @@ func (c *claims) keeps(tr *track, s *sight) bool {
 	case !s.gzip && s.size < p.offset:
 		return false
 	}
+	if reused(s, tr) {
+		return false
+	}
 	q := p
 	if s.gzip {
 		q.offset, q.tail = 0, fingerprint{} // what is before the offset is checked when there is more to read
@@ -170,6 +173,12 @@ func (c *claims) keeps(tr *track, s *sight) bool {
 	t.mu.Unlock()
 	tr.trusted = true
 	return yes
+}
+
+// reused says whether the file that has the inode of a content was created at another time: the number was used again.
+func reused(s *sight, tr *track) bool {
+	born := bornAt(s.path)
+	return born != 0 && tr.born != 0 && born != tr.born
 }
 
 // settle takes note of where each content is now, and of those that are nowhere.

@@ -18,6 +18,7 @@ const (
 // A position is version | flags | fields | CRC32C of all before. It stays below 1 KiB.
 const (
 	positionVersion = 1
+	positionBorn    = 2   // with the time of creation
 	maxName         = 400 // of each of the two names in a position, in bytes; a longer one is left out
 	maxMarks        = 3
 	markDistance    = 16 << 10 // bytes between two marks, at least
@@ -70,6 +71,7 @@ type position struct {
 	marks  []mark      // earlier ones first
 	gen    uint64      // grows with each content of one file
 	mtime  int64       // of the file when it was read, in nanoseconds since 1970
+	born   int64       // when the file was created, the same; 0 where the file system does not say
 	name   string      // the logger: the path under which the file was first seen
 	base   string      // path of the live file without links; empty where it is name
 }
@@ -77,7 +79,11 @@ type position struct {
 // append encodes p.
 func (p *position) append(dst []byte) []byte {
 	start := len(dst)
-	dst = append(dst, positionVersion, p.flags)
+	version := byte(positionVersion)
+	if p.born != 0 {
+		version = positionBorn
+	}
+	dst = append(dst, version, p.flags)
 	dst = binary.AppendUvarint(dst, p.id.dev)
 	dst = binary.AppendUvarint(dst, p.id.ino)
 	dst = binary.AppendUvarint(dst, uint64(p.offset))
@@ -90,6 +96,9 @@ func (p *position) append(dst []byte) []byte {
 	}
 	dst = binary.AppendUvarint(dst, p.gen)
 	dst = binary.AppendVarint(dst, p.mtime)
+	if p.born != 0 {
+		dst = binary.AppendVarint(dst, p.born)
+	}
 	dst = appendName(dst, p.name)
 	dst = appendName(dst, p.base)
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
@@ -114,7 +123,7 @@ func decodePosition(b []byte) (position, error) {
 	if len(b) < 6 || len(b) > 1<<10 {
 		return p, fmt.Errorf("%d bytes: %w", len(b), errPosition)
 	}
-	if b[0] != positionVersion {
+	if b[0] != positionVersion && b[0] != positionBorn {
 		return p, fmt.Errorf("version %d: %w of this program", b[0], errPosition)
 	}
 	body := b[:len(b)-4]
@@ -130,6 +139,9 @@ func decodePosition(b []byte) (position, error) {
 		p.marks = append(p.marks, mark{int64(r.uvarint()), r.fingerprint(tailSize)})
 	}
 	p.gen, p.mtime = r.uvarint(), r.varint()
+	if b[0] == positionBorn {
+		p.born = r.varint()
+	}
 	p.name, p.base = r.name(), r.name()
 	if r.bad || p.flags&^flagAll != 0 || p.offset < 0 || int64(p.tail.n) > p.offset || !bytes.Equal(p.append(nil), b) {
 		return position{}, errPosition

@@ -31,7 +31,7 @@ func (t *tailer) load() {
 		if tr.base == "" {
 			tr.base = p.name
 		}
-		tr.id, tr.gen, tr.name = p.id, p.gen, p.name
+		tr.id, tr.born, tr.gen, tr.name = p.id, p.born, p.gen, p.name
 		tr.state.size = p.offset
 		t.tracks[key] = tr
 	}

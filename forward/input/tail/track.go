@@ -15,8 +15,9 @@ type track struct {
 	key  string
 	base string // path of the file that the content was written to, or its first known one, without links
 
-	// The planner's own; the first three as in pos.
+	// The planner's own; the first four as in pos.
 	id      fileID
+	born    int64
 	gen     uint64
 	name    string
 	group   string    // what groupOf says of base
