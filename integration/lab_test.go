@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		os.Exit(runChild())
 	}
+	if raceEnabled { // a binary with the detector sleeps for a second before it exits, and these are started a thousand times
+		_ = os.Setenv("GORACE", "atexit_sleep_ms=10")
+	}
 	code := m.Run()
 	if dir := buildDir; dir != "" {
 		_ = os.RemoveAll(dir)
