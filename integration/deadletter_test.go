@@ -198,8 +198,8 @@ func TestReplayKilled(t *testing.T) {
 	l.post(in, n)
 	l.stop()
 	kills := 0
-	for {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+kills)*500*time.Microsecond) // a little further each time
+	for life := float64(time.Millisecond); ; life *= 1.1 { // a little further each time, however slow the machine
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(life))
 		cmd := exec.CommandContext(ctx, binary(t), "replay", dead, "--into", l.data)
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGKILL) }
 		out, err := cmd.CombinedOutput()
