@@ -293,19 +293,26 @@ func TestPowerLossDuringRecovery(t *testing.T) {
 
 // TestPlantedAcknowledgeBeforeSync is the twin: a queue that acknowledges before fdatasync must be caught.
 func TestPlantedAcknowledgeBeforeSync(t *testing.T) {
-	for n := 10; n < 200; n++ {
+	planted(t, 10, 200, func(p *probe, n int) { tornLife(p, n, faultfs.Drop, SyncPolicy{Mode: SyncNever}) },
+		"acknowledging before the sync loses nothing in this test: it proves nothing")
+}
+
+// planted runs a life with a planted fault, cut at each operation of [from, to), until one of them is caught.
+func planted(t *testing.T, from, to int, life func(p *probe, n int), otherwise string) {
+	t.Helper()
+	for n := from; n < to; n++ {
 		var p probe
 		done := make(chan struct{})
-		go func() {
+		go func() { // a probe that fails ends its goroutine
 			defer close(done)
-			tornLife(&p, n, faultfs.Drop, SyncPolicy{Mode: SyncNever})
+			life(&p, n)
 		}()
 		<-done
 		if p.failed {
 			return
 		}
 	}
-	t.Fatal("acknowledging before the sync loses nothing in this test: it proves nothing")
+	t.Fatal(otherwise)
 }
 
 // TestFailedSync: after a sync fails, nothing of its group is acknowledged until another segment has it.

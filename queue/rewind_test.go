@@ -256,7 +256,7 @@ func TestRewindPastDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.WriteAt([]byte("XXXXXXXX"), segment.HeaderSize+64+300); err != nil {
+	if _, err := w.WriteAt([]byte("scribble"), segment.HeaderSize+64+300); err != nil {
 		t.Fatal(err)
 	}
 	got, err := Rewind(b.opt, "out", Target{Time: time.Unix(0, h.Time)})

@@ -81,7 +81,7 @@ func damage(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range matches(ts, args[1]) {
 		f, err := os.OpenFile(name, os.O_WRONLY, 0)
 		ts.Check(err)
-		_, err = f.WriteAt([]byte("XXXXXXXX"), offset)
+		_, err = f.WriteAt([]byte("scribble"), offset)
 		ts.Check(errors.Join(err, f.Close()))
 	}
 }
