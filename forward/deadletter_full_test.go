@@ -36,6 +36,21 @@ func (o *picky) build(output.Env) (output.Output, error) {
 	return o, nil
 }
 
+// buildUntil builds it so that it fails altogether until up is set.
+func (o *picky) buildUntil(up *atomic.Bool) func(output.Env) (output.Output, error) {
+	return func(env output.Env) (output.Output, error) {
+		_, err := o.build(env)
+		send := o.send
+		o.send = func(ctx context.Context, b *output.Batch) error {
+			if !up.Load() {
+				return errRefused
+			}
+			return send(ctx, b)
+		}
+		return o, err
+	}
+}
+
 func newPicky(t *testing.T) *picky {
 	o := &picky{t: t}
 	o.minds.Store(true)
@@ -208,17 +223,7 @@ func TestLettersOnAFullDisk(t *testing.T) {
 		r.cfg.Queue.SegmentSize, r.cfg.Queue.MaxSize, r.cfg.Queue.Compression, r.cfg.Queue.MinFree = 1<<20, 1<<30, "none", 256<<20
 		r.addInput("in", in.build)
 		var up atomic.Bool
-		r.addOutput("out", func(env output.Env) (output.Output, error) {
-			_, err := out.build(env)
-			send := out.send
-			out.send = func(ctx context.Context, b *output.Batch) error {
-				if !up.Load() {
-					return errRefused
-				}
-				return send(ctx, b)
-			}
-			return out, err
-		})
+		r.addOutput("out", out.buildUntil(&up))
 		r.fs.SetFree(16 << 20)
 		r.start()
 		n := 0
@@ -283,17 +288,7 @@ func TestLettersOnADiskWithoutAByte(t *testing.T) {
 		r.cfg.Queue.SegmentSize, r.cfg.Queue.MaxSize, r.cfg.Queue.MinFree = 16<<20, 1<<30, 0
 		var up atomic.Bool
 		r.addInput("in", in.build)
-		r.addOutput("out", func(env output.Env) (output.Output, error) {
-			_, err := out.build(env)
-			send := out.send
-			out.send = func(ctx context.Context, b *output.Batch) error {
-				if !up.Load() {
-					return errRefused
-				}
-				return send(ctx, b)
-			}
-			return out, err
-		})
+		r.addOutput("out", out.buildUntil(&up))
 		r.fs.SetFree(1 << 30)
 		r.start()
 		in.send(t, mixed(0, 20)...)
