@@ -109,12 +109,12 @@ func appendText(fields []pack.Field, name string, value []byte) []pack.Field {
 }
 
 // number reads a process id that is written again as it was: no zero in front.
-func number(b []byte) (int32, bool) {
+func number[T string | []byte](b T) (int32, bool) {
 	if len(b) == 0 || len(b) > 10 || b[0] == '0' {
 		return 0, false
 	}
-	for _, c := range b {
-		if !isDigit(c) {
+	for i := range len(b) {
+		if !isDigit(b[i]) {
 			return 0, false
 		}
 	}
@@ -122,10 +122,10 @@ func number(b []byte) (int32, bool) {
 	return int32(n), err == nil
 }
 
-// said returns a header field, nil for the NILVALUE.
-func said(b []byte) []byte {
-	if len(b) == 1 && b[0] == '-' {
-		return nil
+// said returns a header field, nothing for the NILVALUE.
+func said[T string | []byte](b T) (none T) {
+	if string(b) == "-" {
+		return none
 	}
 	return b
 }

@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"cmp"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -28,6 +29,9 @@ type syslogEncoder struct{}
 // AppendEncode is the method of Encoder.
 func (syslogEncoder) AppendEncode(dst []byte, r *pack.Record) ([]byte, error) {
 	h := headerOf(r)
+	if _, isPid := number(h.procid); isPid { // a reader would take it for one
+		h.procid, h.taken[1] = "", -1
+	}
 	dst = append(appendPriority(dst, h.priority), "1 "...)
 	if r.Timestamp == 0 {
 		dst = append(dst, '-')
@@ -35,7 +39,7 @@ func (syslogEncoder) AppendEncode(dst []byte, r *pack.Record) ([]byte, error) {
 		dst = time.Unix(0, r.Timestamp).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
 	}
 	dst = appendWord(append(dst, ' '), r.Hostname, mostHostname)
-	dst = appendWord(append(dst, ' '), appName(r), mostAppName)
+	dst = appendWord(append(dst, ' '), appName(r, mostAppName), mostAppName)
 	dst = append(dst, ' ')
 	if r.Pid > 0 {
 		dst = strconv.AppendInt(dst, int64(r.Pid), 10)
@@ -69,7 +73,7 @@ func (oldSyslogEncoder) AppendEncode(dst []byte, r *pack.Record) ([]byte, error)
 	dst = appendWord(append(dst, ' '), r.Hostname, mostHostname)
 	dst = append(dst, ' ')
 	from := len(dst)
-	dst = appendWord(dst, appName(r), mostTag)
+	dst = appendWord(dst, appName(r, mostTag), mostTag)
 	for i, c := range dst[from:] {
 		if c == ':' || c == '[' || c == ']' {
 			dst[from+i] = '_'
@@ -107,9 +111,9 @@ func headerOf(r *pack.Record) header {
 		switch {
 		case f.Name == facilityField && isNumber && n >= 0 && n <= mostPriority/8 && h.taken[0] < 0:
 			facility, h.taken[0] = n, i
-		case f.Name == procidField && text != "" && r.Pid <= 0 && h.taken[1] < 0:
+		case f.Name == procidField && said(text) != "" && r.Pid <= 0 && h.taken[1] < 0:
 			h.procid, h.taken[1] = text, i
-		case f.Name == msgidField && text != "" && h.taken[2] < 0:
+		case f.Name == msgidField && said(text) != "" && h.taken[2] < 0:
 			h.msgid, h.taken[2] = text, i
 		}
 	}
@@ -136,17 +140,23 @@ func appendWord(dst []byte, text string, most int) []byte {
 	return dst
 }
 
-// appName returns what names the program: the logger, of a path the last part, and the type instead of the address of a
-// peer.
-func appName(r *pack.Record) string {
-	name := r.Logger
-	switch {
-	case name == "" || isAddress(name):
-		return r.Type
-	case name[0] == '/' && name[len(name)-1] != '/':
-		return name[strings.LastIndexByte(name, '/')+1:]
+// appName returns what names the program: the logger, of a path the last part, and the type where that is nothing or the
+// address of a peer. It is judged as it will be written, so that whoever reads it writes the same again.
+func appName(r *pack.Record, most int) string {
+	return cmp.Or(programOf(r.Logger, most), programOf(r.Type, most))
+}
+
+// programOf is at most that many bytes of a name, nothing where a reader would not take it for one.
+func programOf(name string, most int) string {
+	if strings.HasPrefix(name, "/") {
+		name = strings.TrimRight(name, "/")
+		name = name[strings.LastIndexByte(name, '/')+1:]
 	}
-	return name
+	short := name[:min(len(name), most)]
+	if said(short) == "" || isAddress(name) || isAddress(short) {
+		return ""
+	}
+	return short
 }
 
 // isAddress tells whether a logger is a peer: HOST:PORT or an address alone.

@@ -48,6 +48,14 @@ func TestEncodeSyslog(t *testing.T) {
 		{"IPv6 peer", func(r *pack.Record) { r.Logger = "[fe80::1%eth0]:5140" }, "<131>1 2026-11-05T08:11:59.123456Z host in 42 ID - text", ""},
 		{"address", func(r *pack.Record) { r.Logger = "10.0.0.1" }, "<131>1 2026-11-05T08:11:59.123456Z host in 42 ID - text", ""},
 		{"name with a number", func(r *pack.Record) { r.Logger = "python3.12" }, "<131>1 2026-11-05T08:11:59.123456Z host python3.12 42 ID - text", ""},
+		{"file without a name", func(r *pack.Record) { r.Logger = "/var/-" }, "<131>1 2026-11-05T08:11:59.123456Z host in 42 ID - text", "<131>Nov  5 10:11:59 host in[42]: text"},
+		{"file named as a machine", func(r *pack.Record) { r.Logger = "/var/10.0.0.1" }, "<131>1 2026-11-05T08:11:59.123456Z host in 42 ID - text", ""},
+		{"directory", func(r *pack.Record) { r.Logger = "/var/log/" }, "<131>1 2026-11-05T08:11:59.123456Z host log 42 ID - text", ""},
+		{"neither logger nor type", func(r *pack.Record) { r.Logger, r.Type = "-", "/" }, "<131>1 2026-11-05T08:11:59.123456Z host - 42 ID - text", ""},
+		{"fields that a reader would take for something else", func(r *pack.Record) {
+			r.Pid = 0
+			r.Fields = []pack.Field{field("procid", "42"), field("msgid", "-")}
+		}, `<11>1 2026-11-05T08:11:59.123456Z host app - - [logmule@32473 procid="42" msgid="-"] text`, "<11>Nov  5 10:11:59 host app[42]: text"},
 		{"tag with marks", func(r *pack.Record) { r.Logger = "a[b]:c" }, "<131>1 2026-11-05T08:11:59.123456Z host a[b]:c 42 ID - text", "<131>Nov  5 10:11:59 host a_b__c[42]: text"},
 		{"process of a name", func(r *pack.Record) { r.Pid = 0; r.Fields = append(r.Fields, field("procid", "0x[7]")) },
 			"<131>1 2026-11-05T08:11:59.123456Z host app 0x[7] ID - text", "<131>Nov  5 10:11:59 host app[0x_7_]: text"},
@@ -118,6 +126,9 @@ func FuzzSyslog(f *testing.F) {
 		"<189>237: 000485: *Jan  8 19:46:03.295 UTC: %SYS-5-CONFIG_I: a", "<166>Nov 20 2025 08:11:59 fw1 : %ASA-6-302013: Built",
 		`<165>1 2003-10-11T22:14:15.003Z h a 12 ID47 [a@1 b="\"\]\\"  c="x"][origin ip="1" ip="2"] ` + "\ufeff\ufefftext\n",
 		"<13>1 - - - - - -", "<13>1 - h a - - [x@1] y", `<13>1 - h a - - [logmule@32473 facility="1" x="y"] y`, "<0>", "<13>Feb 29 00:00:00 a b[", "",
+		"<0>1 - 0 /- 0 0 ", "<0>1 - 0 /10.0.0.1 0 0 ", "<0>1 - 0 /abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz/ 0 0 ",
+		"<0>1 - 0 fe80::1%abcdefghijklmnopqrstuvwxyzabcdefghijklm1a 0 0 ", `<0>1 - h a - - [logmule@32473 procid="12" msgid="-"]`,
+		"<0>1 1970-01-01T00:00:00.0000005Z h a - - -",
 	} {
 		f.Add(text)
 	}
@@ -138,7 +149,7 @@ func FuzzSyslog(f *testing.F) {
 			t.Fatalf("%q\n once %+v\ntwice %+v", text, once, twice)
 		}
 		if string(once.Payload) != string(first.Payload) || once.Severity != first.Severity || once.Pid != first.Pid ||
-			once.Timestamp != first.Timestamp/1000*1000 && first.Timestamp > 0 {
+			once.Timestamp != first.Timestamp/1000*1000 && first.Timestamp >= 1000 { // 0 is no time
 			t.Fatalf("%q\nfirst %+v\n once %+v", text, first, once)
 		}
 	})
