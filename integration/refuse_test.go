@@ -110,7 +110,7 @@ func TestPortInUse(t *testing.T) {
 	}
 	t.Run("admin", func(t *testing.T) {
 		l := newLab(t, "")
-		l.admin = taken.Addr().String()
+		l.Admin = taken.Addr().String()
 		l.configure(fmt.Sprintf("[input.in]\ntype = \"tcp\"\nlisten = %q\n[output.screen]\ntype = \"stdout\"\n", freeAddress(t)))
 		l.refused(taken.Addr().String(), "in use")
 	})

@@ -81,7 +81,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	l := newLab(t, text)
 	var err error
 	l.proc, err = rig.Start(rig.Command{
-		Program: binary(t), Args: []string{"run", "-c", l.config}, Dir: l.dir, Admin: l.admin,
+		Program: binary(t), Args: []string{"run", "-c", l.config}, Dir: l.dir, Admin: l.Admin,
 		Env: []string{"NOTIFY_SOCKET=" + m.path, "WATCHDOG_USEC=100000"},
 	})
 	must(t, err)

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"time"
 )
 
@@ -51,7 +50,7 @@ func Start(c Command) (*Process, error) {
 	p.cmd.Env = append(os.Environ(), c.Env...)
 	// The child dies with the thread that started it, so that a test that is killed leaves nothing behind; hence that
 	// thread has to live as long as the child.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = withParent()
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
