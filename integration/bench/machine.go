@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/golang/snappy"
-	"golang.org/x/sys/unix"
 )
 
 // machine is what this machine can do without logmule, on one core where it is about computing, measured in this run.
@@ -83,7 +82,7 @@ func syncRate(dir string, block []byte) (float64, error) {
 		if _, err := file.Write(block); err != nil {
 			return 0, fmt.Errorf("probe disk: %w", err)
 		}
-		if err := unix.Fdatasync(int(file.Fd())); err != nil {
+		if err := fdatasync(file); err != nil {
 			return 0, fmt.Errorf("probe disk: %w", err)
 		}
 		bytes += len(block)
