@@ -28,8 +28,7 @@ full: ## the black-box tests at full size: gigabytes of backlog, every page of n
 	LOGMULE_FULL=1 go test -count=1 -timeout 30m -v ./integration
 
 fuzz: ## every fuzzer for FUZZTIME (10s) each
-	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ {names = names " " $$1} /^ok/ {n = split(names, a, " "); for (i = 1; i <= n; i++) print $$2, a[i]; names = ""}' \
-	| while read -r package name; do echo "fuzz $$package $$name"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; done
+	@.ci/fuzz $(FUZZTIME)
 
 bench: build ## speed beside the machine's own limits; BENCHFLAGS="-runs 5 -records 8000000"
 	go run ./integration/bench -binary bin/logmule $(BENCHFLAGS)
