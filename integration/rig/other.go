@@ -4,6 +4,7 @@ package rig
 
 import (
 	"fmt"
+	"net"
 	"runtime"
 	"time"
 )
@@ -31,3 +32,5 @@ func Fill(string, int64) (empty func(), err error) { return nil, errOnlyLinux }
 
 // Free is the room left on the file system of dir, in bytes.
 func Free(string) (int64, error) { return 0, errOnlyLinux }
+
+func receiveBuffer(c *net.UDPConn, size int) error { return c.SetReadBuffer(size) }

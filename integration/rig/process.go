@@ -35,6 +35,7 @@ type Command struct {
 	Admin   string    // host:port of its admin listener
 	Env     []string  // added to this process's environment
 	Stdin   io.Reader // nil: no input
+	Stdout  io.Writer // nil: the output file takes it, too
 }
 
 // Start starts the command. Its output of all starts in the same Dir is kept in one file.
@@ -47,6 +48,9 @@ func Start(c Command) (*Process, error) {
 	defer func() { _ = file.Close() }()
 	p.cmd = exec.Command(c.Program, c.Args...)
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Stdin = file, file, c.Stdin
+	if c.Stdout != nil {
+		p.cmd.Stdout = c.Stdout
+	}
 	p.cmd.Env = append(os.Environ(), c.Env...)
 	// The child dies with the thread that started it, so that a test that is killed leaves nothing behind; hence that
 	// thread has to live as long as the child.

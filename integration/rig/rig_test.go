@@ -249,3 +249,24 @@ func TestFillLeavesRoom(t *testing.T) {
 		t.Error("written to a read-only mount")
 	}
 }
+
+func TestUDPSinkTakesDatagrams(t *testing.T) {
+	sent := []string{"one", "", strings.Repeat("x", 65507)}
+	came := make(chan string, len(sent))
+	s, err := NewUDPSink("127.0.0.1:0", func(record []byte) { came <- string(record) })
+	Must(t, err)
+	defer s.Close()
+	c, err := net.Dial("udp", s.Address)
+	Must(t, err)
+	defer func() { _ = c.Close() }()
+	for _, datagram := range sent {
+		_, err := c.Write([]byte(datagram))
+		Must(t, err)
+		if got := <-came; got != datagram {
+			t.Errorf("%d bytes came of a datagram of %d", len(got), len(datagram))
+		}
+	}
+	if dropped, err := s.Dropped(); err != nil || dropped != 0 {
+		t.Errorf("%d dropped, %v", dropped, err)
+	}
+}

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TCPSink is a destination for the tcp output: newline framing, no answer.
+// TCPSink is a destination for the tcp and unix outputs: newline framing, no answer.
 type TCPSink struct {
 	Address  string
 	Slow     time.Duration // pause after each read of up to 64 KiB; set before the first connection
@@ -26,9 +26,18 @@ type TCPSink struct {
 
 // NewTCPSink listens on address. arrived gets each whole line without its LF; it is called by one goroutine at a time and must not keep it.
 func NewTCPSink(address string, arrived func(record []byte)) (*TCPSink, error) {
-	l, err := net.Listen("tcp", address)
+	return newStreamSink("tcp", address, arrived)
+}
+
+// NewUnixSink is NewTCPSink for the unix output: it listens on the socket at path.
+func NewUnixSink(path string, arrived func(record []byte)) (*TCPSink, error) {
+	return newStreamSink("unix", path, arrived)
+}
+
+func newStreamSink(network, address string, arrived func(record []byte)) (*TCPSink, error) {
+	l, err := net.Listen(network, address)
 	if err != nil {
-		return nil, fmt.Errorf("start tcp sink: %w", err)
+		return nil, fmt.Errorf("start %s sink: %w", network, err)
 	}
 	s := &TCPSink{Address: l.Addr().String(), listener: l, arrived: arrived, stop: make(chan struct{}), connections: map[net.Conn]struct{}{}}
 	go s.accept()
