@@ -14,7 +14,9 @@ const defaultMemory = 64 << 20
 //
 // It keeps to its limit with one exception: while nothing is granted beyond the limit, one more grant is given,
 // whatever its size, so that a single long record always gets through, even where the limit is smaller than it. For
-// that to prevent a deadlock, who waits in Acquire asks at once for all that it can ever need.
+// that to prevent a deadlock, who waits in Acquire asks at once for all that it can ever need, and keeps that until all
+// of it goes back, or a part that brings what is granted within the limit (TryRelease). So those who hold less than they
+// may need, and may wait, never hold more than the limit together: somebody is always admitted.
 type Budget struct {
 	limit  int64
 	blocks blockPools
@@ -74,10 +76,26 @@ func (b *Budget) TryAcquire(n int64) bool {
 	return true
 }
 
-// Release gives back n bytes that were granted, all of a grant or a part of it.
+// Release gives back n bytes that were granted: all of a grant, or what a grant of Acquire has beyond all that is needed.
 func (b *Budget) Release(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.releaseLocked(n)
+}
+
+// TryRelease gives back a part of a grant, n bytes, unless more than the limit would still be granted after that: whoever
+// kept the rest and waited for more could then wait for those who wait for it.
+func (b *Budget) TryRelease(n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.used-n > b.limit {
+		return false
+	}
+	b.releaseLocked(n)
+	return true
+}
+
+func (b *Budget) releaseLocked(n int64) {
 	b.mu.used -= n
 	for len(b.mu.waiters) > 0 && b.mu.used <= b.limit {
 		w := b.mu.waiters[0]

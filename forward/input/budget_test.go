@@ -130,7 +130,9 @@ func TestLoanShrinks(t *testing.T) {
 	if !l.tryResize(512<<10, []byte("head")) {
 		t.Fatal("no memory")
 	}
-	l.shrink(64<<10, l.bytes()[:4])
+	if !l.tryShrink(64<<10, l.bytes()[:4]) {
+		t.Fatal("nothing is given back")
+	}
 	if used := b.Used(); used != 64<<10 || len(l.bytes()) != 64<<10 || string(l.bytes()[:4]) != "head" {
 		t.Errorf("%d bytes used, block of %d with %q", used, len(l.bytes()), l.bytes()[:4])
 	}

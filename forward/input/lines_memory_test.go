@@ -84,6 +84,48 @@ func TestLinesWithoutMemory(t *testing.T) {
 	}
 }
 
+// TestLinesMemoryIsNeverAllHeldByWaiters: a reader that was admitted beyond the limit keeps its grant while others hold
+// the limit. Had it given back a part, its next long record would wait for the other reader, which waits for it.
+func TestLinesMemoryIsNeverAllHeldByWaiters(t *testing.T) {
+	env := testEnv(largeBlock)
+	st := newStore()
+	step := func(l *lines, s *script, text string) {
+		t.Helper()
+		for s.reads = []any{text}; len(s.reads) > 0; {
+			ctx, stop := context.WithTimeout(t.Context(), patience)
+			defer stop()
+			if err := l.step(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	first, second := new(script), new(script)
+	a := newLines(&env, first, st.emit, 1<<20, new(sparing), "a")
+	b := newLines(&env, second, st.emit, 1<<20, new(sparing), "b")
+	long, some := strings.Repeat("x", 600<<10), strings.Repeat("y", largeBlock/4)
+	step(a, first, long[:largeBlock-2]) // all of the limit
+	step(b, second, long+"\n"+some)     // the one beyond it
+	if used := env.Memory.Used(); used <= 2*largeBlock {
+		t.Errorf("%d bytes used: what was admitted went back in part", used)
+	}
+	first.reads = []any{"xx"}
+	waited := make(chan error, 1)
+	go func() { waited <- a.step(t.Context()) }()
+	eventually(t, "a waiter", func() bool { return env.Memory.waiting() == 1 })
+	step(b, second, long[len(some):]+"\n"+some)
+	step(b, second, "\nz") // so little that it fits the small block
+	if err := <-waited; err != nil {
+		t.Fatal(err)
+	}
+	step(a, first, "x\n")
+	st.want(t, line{long, false}, line{some + long[len(some):], false}, line{some, false}, line{long[:largeBlock], false})
+	a.close()
+	b.close()
+	if used := env.Memory.Used(); used != 0 {
+		t.Errorf("%d bytes not given back", used)
+	}
+}
+
 // TestLinesMemoryDenied ends the wait for memory.
 func TestLinesMemoryDenied(t *testing.T) {
 	env := testEnv(0)

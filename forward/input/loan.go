@@ -92,12 +92,18 @@ func (l *loan) resize(ctx context.Context, size, final int, keep []byte) error {
 	return nil
 }
 
-// shrink makes the block size bytes, no more than it has now, and gives back the rest.
-func (l *loan) shrink(size int, keep []byte) {
-	l.replace(size, keep)
+// tryShrink makes the block size bytes, no more than it has now, and gives back the rest, unless the Budget wants all of
+// it back or none: then nothing has changed.
+func (l *loan) tryShrink(size int, keep []byte) bool {
 	keeps := max(0, size-l.free)
-	l.from.Release(int64(l.reserved - keeps))
+	if !l.from.TryRelease(int64(l.reserved - keeps)) {
+		return false
+	}
 	l.reserved = keeps
+	if size != len(l.block.bytes) {
+		l.replace(size, keep)
+	}
+	return true
 }
 
 // end gives everything back. The loan is empty then and may be used again.

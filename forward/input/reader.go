@@ -143,9 +143,12 @@ func (r *reader) fit(ctx context.Context, n int, filled bool) error {
 		}
 	case r.have == r.base && n < smallBlock/2:
 		r.useSmall()
-	case size > largeBlock && r.have < largeBlock/2:
-		r.loan.shrink(largeBlock, r.block[:r.have])
-		r.block = r.loan.bytes()
+	case r.loan.reserved > largeBlock && r.have < largeBlock/2:
+		if r.loan.tryShrink(largeBlock, r.block[:r.have]) {
+			r.block = r.loan.bytes()
+		} else if r.fitsSmall() {
+			r.useSmall() // others wait: the next of them gets all
+		}
 	}
 	return nil
 }
