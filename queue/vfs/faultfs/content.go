@@ -1,9 +1,6 @@
 package faultfs
 
-import (
-	"bytes"
-	"math/rand/v2"
-)
+import "bytes"
 
 // sectorSize is what a disk writes as a whole, in bytes.
 const sectorSize = 512
@@ -14,6 +11,8 @@ type content struct {
 	disk    []byte      // what was made durable; its length is the durable size
 	cut     int64       // the least size since then: disk beyond it is gone for every later size
 	sectors []sectorSet // by number; as long as needed, absent ones are zero
+
+	lentData, lentDisk bool // the memory is another's too
 }
 
 // sectorSet is what is known about one sector.
@@ -53,6 +52,7 @@ func (c *content) grow(end int64) {
 
 // extend makes the file at least size bytes long, with zeros.
 func (c *content) extend(size int64) {
+	c.ownData()
 	if missing := size - int64(len(c.data)); missing > 0 {
 		c.data = append(c.data, make([]byte, missing)...)
 	}
@@ -77,6 +77,7 @@ func (c *content) truncate(size int64) int64 {
 		c.extend(size)
 		return 0
 	}
+	c.ownData()
 	c.data = c.data[:size]
 	c.cut = min(c.cut, size)
 	keep := roundUp(size)
@@ -90,6 +91,7 @@ func (c *content) truncate(size int64) int64 {
 
 // sync makes the size durable, and the dirty sectors.
 func (c *content) sync() {
+	c.ownDisk()
 	c.disk = resized(c.disk, c.cut, int64(len(c.data)))
 	c.cut = int64(len(c.data))
 	for s, set := range c.sectors {
@@ -120,34 +122,80 @@ func resized(disk []byte, cut, size int64) []byte {
 	return append(disk, make([]byte, size-int64(len(disk)))...)
 }
 
-// crash is the bytes that a power loss leaves.
-func (c *content) crash(mode Mode, rng *rand.Rand) []byte {
-	switch mode {
-	case Keep:
-		return bytes.Clone(c.data)
-	case Drop:
-		return bytes.Clone(c.disk)
-	}
-	image := c.crashSize(rng)
+// resized tells whether the size on the disk is not the one that is seen, or was not for a while.
+func (c *content) resized() bool {
+	return len(c.disk) != len(c.data) || c.cut < int64(len(c.disk))
+}
+
+// unsure are the sectors that are not, or may not be, on the disk as they are seen. One whose bytes are the same there,
+// before and after it was cut, makes no difference.
+func (c *content) unsure() []int64 {
+	var list []int64
 	for s, set := range c.sectors {
-		if set&isUnsure != 0 && rng.IntN(2) == 0 {
-			c.put(image, int64(s))
+		if set&isUnsure == 0 {
+			continue
+		}
+		at := int64(s) * sectorSize
+		if seen := sectorAt(c.data, at); seen != sectorAt(c.disk, at) || seen != sectorAt(c.disk[:min(c.cut, int64(len(c.disk)))], at) {
+			list = append(list, int64(s))
+		}
+	}
+	return list
+}
+
+// sectorAt is a sector, zero behind the end.
+func sectorAt(data []byte, at int64) (sector [sectorSize]byte) {
+	copy(sector[:], data[min(at, int64(len(data))):])
+	return sector
+}
+
+// stops is at how many sizes a growing file may stop, beside the old one and the new one: at the boundaries of sectors.
+func (c *content) stops() int { return int(roundUp(int64(len(c.data))) - c.cut/sectorSize + 1) }
+
+// image is the bytes that a power loss leaves: with the size as of before (0), of now (1), or at a stop (from 2 on), and
+// those of the sectors that kept says.
+func (c *content) image(size int, sectors []int64, kept []int) []byte {
+	image, now := bytes.Clone(c.disk), int64(len(c.data))
+	switch {
+	case size == 1:
+		image = resized(image, c.cut, now)
+	case size > 1:
+		stop := (c.cut/sectorSize + int64(size-2)) * sectorSize
+		image = resized(image, c.cut, max(c.cut, min(stop, now)))
+	}
+	for i, s := range sectors {
+		if kept[i] > 0 {
+			c.put(image, s)
 		}
 	}
 	return image
 }
 
-// crashSize is the disk once a change of size has reached it: not at all, all of it, or, where a file grew, some.
-func (c *content) crashSize(rng *rand.Rand) []byte {
-	disk, to := bytes.Clone(c.disk), int64(len(c.data))
-	switch rng.IntN(3) {
-	case 0:
-		return disk
-	case 1:
-		return resized(disk, c.cut, to)
+// lend is what is on the disk, for good: c takes other memory when that changes.
+func (c *content) lend() []byte {
+	c.lentDisk = true
+	return c.disk
+}
+
+// lentContent is content that is on the disk as it is, in memory that others read.
+func lentContent(image []byte) content {
+	c := content{data: image, disk: image, cut: int64(len(image)), lentData: true, lentDisk: true}
+	c.grow(roundUp(c.cut))
+	for s := range c.sectors {
+		c.sectors[s] = isAllocated
 	}
-	// A size in between is at the boundary of a sector.
-	first := c.cut / sectorSize
-	sectors := first + rng.Int64N(roundUp(to)-first+1)
-	return resized(disk, c.cut, max(c.cut, min(sectors*sectorSize, to)))
+	return c
+}
+
+// ownData and ownDisk come before any change.
+func (c *content) ownData() {
+	if c.lentData {
+		c.data, c.lentData = bytes.Clone(c.data), false
+	}
+}
+
+func (c *content) ownDisk() {
+	if c.lentDisk {
+		c.disk, c.lentDisk = bytes.Clone(c.disk), false
+	}
 }

@@ -1,6 +1,7 @@
 package faultfs
 
 import (
+	"hash/maphash"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -35,35 +36,107 @@ func (m Mode) String() string {
 func (f *FS) Crash(mode Mode, seed uint64) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	p := f.pending()
+	kept := make([]int, p.pieces)
+	switch mode {
+	case Keep:
+		for i := range kept {
+			kept[i] = 1
+		}
+	case Reorder:
+		kept = p.mix(rand.New(rand.NewPCG(seed, 0)), 0.5)
+	}
+	return f.left(p, kept)
+}
+
+// pending is what a power loss may keep or lose, piece by piece: first the steps, then file by file its size, where that
+// has changed, and its sectors.
+type pending struct {
+	steps  []*step
+	files  []pendingFile
+	pieces int
+}
+
+// pendingFile is a file with bytes that are not durable.
+type pendingFile struct {
+	node    *node
+	resized bool
+	sectors []int64 // that differ on the disk
+}
+
+// pending looks at everything that some crash could leave.
+func (f *FS) pending() pending {
+	p := pending{steps: f.steps, pieces: len(f.steps)}
+	seen := make(map[*node]bool)
+	var visit func(n *node)
+	visit = func(n *node) {
+		if n == nil || seen[n] {
+			return
+		}
+		seen[n] = true
+		if !n.isDir() {
+			file := pendingFile{n, n.resized(), n.unsure()}
+			if file.resized || len(file.sectors) > 0 {
+				p.files = append(p.files, file)
+				p.pieces += len(file.sectors)
+			}
+			if file.resized {
+				p.pieces++
+			}
+			return
+		}
+		for _, names := range []map[string]*node{n.durable, n.names} {
+			for _, name := range slices.Sorted(maps.Keys(names)) {
+				visit(names[name])
+			}
+		}
+	}
+	visit(f.root)
+	for _, s := range f.steps {
+		for _, c := range s.changes {
+			visit(c.target)
+		}
+	}
+	return p
+}
+
+// left is what a power loss leaves when of each piece is kept what kept says.
+func (f *FS) left(p pending, kept []int) *FS {
 	c := crash{
-		mode:  mode,
-		rng:   rand.New(rand.NewPCG(seed, 0)),
-		to:    New(),
-		names: make(map[*node]map[string]*node),
-		done:  make(map[*node]*node),
+		to:     New(),
+		names:  make(map[*node]map[string]*node),
+		images: make(map[*node][]byte),
+		done:   make(map[*node]*node),
 	}
 	c.to.limit = f.limit
-	if mode == Reorder {
-		c.reorder(f.steps)
+	c.keepSteps(p.steps, kept[:len(p.steps)])
+	kept = kept[len(p.steps):]
+	for _, file := range p.files {
+		size := 0
+		if file.resized {
+			size, kept = kept[0], kept[1:]
+		}
+		c.images[file.node] = file.node.image(size, file.sectors, kept[:len(file.sectors)])
+		kept = kept[len(file.sectors):]
 	}
 	c.to.root = c.copy(f.root)
 	return c.to
 }
 
-// crash is one Crash under way.
+// crash is one crash under way.
 type crash struct {
-	mode  Mode
-	rng   *rand.Rand
-	to    *FS
-	names map[*node]map[string]*node // what Reorder leaves in the directories where names changed
-	done  map[*node]*node            // old to new: a file with two names stays one file
+	to     *FS
+	names  map[*node]map[string]*node // what is left in the directories where names changed
+	images map[*node][]byte           // of the files that are not as they are on the disk
+	done   map[*node]*node            // old to new: a file with two names stays one file
 }
 
-// reorder decides which steps reached the disk.
-func (c *crash) reorder(steps []*step) {
+// keepSteps decides which steps reached the disk.
+func (c *crash) keepSteps(steps []*step, wanted []int) {
 	kept := make([]bool, len(steps))
 	for i, s := range steps {
-		if kept[i] = c.rng.IntN(2) == 0; kept[i] {
+		if wanted[i] > 0 {
+			kept[i] = true
 			keepBefore(steps[:i], kept, s)
 		}
 	}
@@ -98,21 +171,17 @@ func (c *crash) copy(old *node) *node {
 	n := &node{links: 1}
 	c.done[old] = n
 	if !old.isDir() {
-		data := old.crash(c.mode, c.rng)
-		n.content = durableContent(data)
-		n.grow(roundUp(int64(len(data))))
-		for s := range n.sectors {
-			n.sectors[s] = isAllocated
+		image, own := c.images[old]
+		if !own {
+			image = old.lend()
 		}
+		n.content = lentContent(image)
 		c.to.used += int64(len(n.sectors)) * sectorSize
 		return n
 	}
-	names := old.durable
-	switch {
-	case c.mode == Keep:
-		names = old.names
-	case c.names[old] != nil:
-		names = c.names[old]
+	names := c.names[old]
+	if names == nil {
+		names = old.durable
 	}
 	n.names = make(map[string]*node)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
@@ -120,4 +189,27 @@ func (c *crash) copy(old *node) *node {
 	}
 	n.durable = maps.Clone(n.names)
 	return n
+}
+
+var sumSeed = maphash.MakeSeed()
+
+// sum is a hash of all names and bytes, as they are seen.
+func (f *FS) sum() uint64 {
+	var h maphash.Hash
+	h.SetSeed(sumSeed)
+	var visit func(n *node)
+	visit = func(n *node) {
+		if !n.isDir() {
+			maphash.WriteComparable(&h, len(n.data))
+			_, _ = h.Write(n.data)
+			return
+		}
+		for _, name := range slices.Sorted(maps.Keys(n.names)) {
+			_, _ = h.WriteString(name + "\x00")
+			visit(n.names[name])
+		}
+		_ = h.WriteByte('/')
+	}
+	visit(f.root)
+	return h.Sum64()
 }

@@ -11,6 +11,7 @@
 //     room for.
 //
 // Crash makes a new file system that holds what a power loss would leave. Sectors and steps are kept or lost as a whole.
+// Record keeps what happens, so that every state that a power loss at any moment would leave can be had from one run.
 //
 // Every call that could change or sync something is one numbered operation, from 1 on, whether it succeeds or not, so
 // that a test walks through all of them:
@@ -96,6 +97,10 @@ type FS struct {
 	match  func(Op) error
 	reads  func(name string, offset int64, size int) error
 	crash  int // operation from which on nothing works; 0: none
+	pause  func()
+
+	record   *Recording // nil: none
+	recorded int        // operations before it
 }
 
 // fault is an error for all operations from a number on.
@@ -170,10 +175,23 @@ func (f *FS) SetFree(bytes int64) {
 	f.limit = f.used + bytes
 }
 
-// opLocked numbers an operation and says whether it may go on.
+// PauseBefore calls pause before each operation, outside of all locks: there a test lets other goroutines get on first.
+func (f *FS) PauseBefore(pause func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pause = pause
+}
+
+// opLocked numbers an operation and says whether it may go on. It comes before all that depends on the state.
 func (f *FS) opLocked(op Op) error {
+	if pause := f.pause; pause != nil {
+		f.mu.Unlock()
+		pause()
+		f.mu.Lock()
+	}
 	op.N = len(f.trace) + 1
 	f.trace = append(f.trace, op)
+	f.recordOpLocked(op)
 	if err := f.aliveLocked(string(op.Kind), op.Name); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package faultfs
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -97,6 +98,9 @@ func (f *file) WriteVec(bufs [][]byte, offset int64) (int64, error) {
 		f.node.write(b, offset+written)
 		written += int64(len(b))
 	}
+	if f.fs.record != nil && written > 0 {
+		f.fs.recordLocked(effect{kind: bytesWritten, node: f.node, data: bytes.Clone(f.node.data[offset : offset+written]), offset: offset})
+	}
 	if written < size {
 		return written, f.fail(Write, syscall.ENOSPC)
 	}
@@ -142,6 +146,7 @@ func (f *file) Allocate(offset, size int64) error {
 	}
 	f.allocateLocked(offset, size)
 	f.node.extend(offset + size)
+	f.fs.recordLocked(effect{kind: bytesExtended, node: f.node, offset: offset + size})
 	return nil
 }
 
@@ -153,6 +158,7 @@ func (f *file) Truncate(size int64) error {
 		return err
 	}
 	f.fs.used -= f.node.truncate(size) * sectorSize
+	f.fs.recordLocked(effect{kind: bytesTruncated, node: f.node, offset: size})
 	return nil
 }
 
@@ -164,8 +170,10 @@ func (f *file) Sync() error {
 	switch {
 	case err == nil:
 		f.node.sync()
+		f.fs.recordLocked(effect{kind: bytesSynced, node: f.node})
 	case !errors.Is(err, ErrCrashed) && !errors.Is(err, fs.ErrClosed):
 		f.node.failSync()
+		f.fs.recordLocked(effect{kind: bytesUnsynced, node: f.node})
 	}
 	return err
 }

@@ -250,7 +250,9 @@ func (f *FS) Lock(name, holder string) (io.Closer, error) {
 		return nil, &vfs.LockedError{Name: name, Holder: strings.TrimSuffix(string(n.data), "\n")}
 	}
 	f.used -= n.allocated() * sectorSize
-	n.content = durableContent([]byte(holder + "\n"))
+	line := []byte(holder + "\n")
+	n.content = durableContent(line)
+	f.recordLocked(effect{kind: bytesLocked, node: n, data: line})
 	n.locked = true
 	return &lock{fs: f, node: n}, nil
 }

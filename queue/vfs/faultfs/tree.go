@@ -111,6 +111,7 @@ func (p place) becomes(target *node) change { return change{p.dir, p.name, targe
 
 // take makes changes visible, as one step that waits for SyncDir.
 func (f *FS) take(changes ...change) {
+	f.recordLocked(effect{kind: namesTaken, changes: changes})
 	var old []*node
 	for _, c := range changes {
 		if n := c.dir.names[c.name]; n != nil {
@@ -138,6 +139,7 @@ func (f *FS) reclaim(n *node) {
 // settle makes the names of a directory durable. Of a step that concerns other directories too it takes no more than the
 // order within the step requires.
 func (f *FS) settle(dir *node) {
+	f.recordLocked(effect{kind: namesSettled, node: dir})
 	for i, s := range f.steps {
 		end := 0
 		for j, c := range s.changes {
