@@ -205,7 +205,7 @@ func (q *Queue) admitInTurn(ctx context.Context, raw int, count uint64, kept boo
 	}
 	defer func() { <-q.turn }()
 	if when := q.limits.Load().WhenFull; raw > q.heldLimit() && when != DropOldest { // lookAhead did not reckon with so much
-		err := q.roomFor(int64(raw))
+		err := q.roomFor(ctx, int64(raw))
 		switch {
 		case !kept || when != DropNewest || !isFull(err):
 		case q.isClosing():

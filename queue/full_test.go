@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
+	"logmule/queue/vfs"
 	"logmule/queue/vfs/faultfs"
 )
 
@@ -216,5 +218,64 @@ func TestFaultyDisk(t *testing.T) {
 				t.Logf("%v at operation %d: %v", errno, n, fsys.Trace()[n-1])
 			}
 		}
+	}
+}
+
+// slowSeal is a disk on which the end of a segment takes until the gate is opened.
+type slowSeal struct {
+	*faultfs.FS
+	gate chan struct{}
+}
+
+func (s *slowSeal) Create(name string) (vfs.File, error) {
+	f, err := s.FS.Create(name)
+	if err != nil || !strings.HasSuffix(name, ".seg") {
+		return f, err
+	}
+	return slowSealFile{f, s.gate}, nil
+}
+
+type slowSealFile struct {
+	vfs.File
+	gate chan struct{}
+}
+
+func (f slowSealFile) Truncate(size int64) error { // only the seal does that
+	<-f.gate
+	return f.File.Truncate(size)
+}
+
+// TestDropNewestWaitsForTheSeal: the blocks of a delivered segment are free when its seal ends, even if it was deleted
+// before. Nothing is dropped for want of them.
+func TestDropNewestWaitsForTheSeal(t *testing.T) {
+	disk := &slowSeal{gate: make(chan struct{})}
+	b := newBench(t, func(o *Options) {
+		disk.FS = o.FS.(*faultfs.FS)
+		o.FS, o.Codec, o.WhenFull, o.SegmentSize, o.MinFree, o.NoReserve = disk, segment.None, DropNewest, 1<<20, -1, true
+	})
+	open := sync.OnceFunc(func() { close(disk.gate) })
+	t.Cleanup(open)
+	r := b.q.Reader("out", Oldest)
+	for b.q.sealing.Load() == nil {
+		b.deliver(r, 1)
+	}
+	waitFor(t, "deleted", func() bool { return b.segments() == 1 })
+	b.fsys.SetFree(b.q.ahead() + b.q.tail() + 100<<10)
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 0; i < 50 && err == nil; i++ {
+			_, err = b.q.Append(b.ctx, []segment.Run{linesRun(noise(uint64(i), 8000))})
+		}
+		done <- err
+	}()
+	waitFor(t, "no room", func() bool { return b.q.hasRoom(b.q.ahead()) != nil })
+	time.Sleep(50 * time.Millisecond) // it may have been refused by now
+	open()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if s := b.q.Status(); s.DroppedNewest > 0 {
+		t.Errorf("%d dropped", s.DroppedNewest)
 	}
 }

@@ -66,7 +66,7 @@ func (q *Queue) keepUp() {
 		if left := q.tellDropped(false); left > 0 {
 			again(left)
 		}
-		if left, _ := q.trim(q.wanted.Load()); left > 0 {
+		if left := q.trim(q.wanted.Load()); left > 0 {
 			again(left)
 		}
 		q.makeReserve()
@@ -175,15 +175,15 @@ func (q *Queue) isShort(wanted int64) bool {
 
 // trim deletes segments whose every record is done for every output, durably, and whose positions a newer one has, the
 // oldest first, and keeps those that are wanted longer, as long as new records have room, an append of that size too. It
-// returns when to look again because of KeepFor, or 0, and whether anything was deleted.
-func (q *Queue) trim(wanted int64) (again time.Duration, freed bool) {
+// returns when to look again because of KeepFor, or 0.
+func (q *Queue) trim(wanted int64) (again time.Duration) {
 	if q.opt.offline {
-		return 0, false
+		return 0
 	}
 	q.trimming.Lock()
 	defer q.trimming.Unlock()
 	delivered, kept := q.delivered()
-	limits := q.limits.Load()
+	limits, freed := q.limits.Load(), false
 	for _, f := range delivered {
 		if f.delivered.IsZero() {
 			f.delivered = time.Now()
@@ -207,7 +207,7 @@ func (q *Queue) trim(wanted int64) (again time.Duration, freed bool) {
 	if freed {
 		q.retry.poke()
 	}
-	return again, freed
+	return again
 }
 
 // delivered are the segments that may go, in order, and how many bytes they take.

@@ -76,8 +76,7 @@ func TestKeepEither(t *testing.T) {
 
 // TestKeptGoesForNewRecords: what is delivered and kept never makes the queue full, whatever it does then.
 func TestKeptGoesForNewRecords(t *testing.T) {
-	// Not drop_newest, which refuses records while the newest segment is still being sealed and cannot go yet.
-	for _, when := range []WhenFull{Block, DropOldest} {
+	for _, when := range []WhenFull{Block, DropOldest, DropNewest} {
 		b := newBench(t, func(o *Options) { small(when)(o); o.KeepSize, o.KeepFor = 1<<40, time.Hour })
 		r := b.q.Reader("out", Oldest)
 		for range 30 {
@@ -370,5 +369,27 @@ func TestCloseUnderALargeKeptAppend(t *testing.T) {
 	b.q = nil
 	if err := <-done; !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestRoomThatTheKeeperMakes: who looks for room while the keeper is making it sees it then.
+func TestRoomThatTheKeeperMakes(t *testing.T) {
+	const size = 500 << 10
+	b := newBench(t, func(o *Options) { small(DropNewest)(o); o.KeepFor = time.Hour })
+	r := b.q.Reader("out", Oldest)
+	for b.q.hasRoom(size) == nil {
+		b.deliver(r, 5)
+	}
+	b.q.trimming.Lock()
+	found := make(chan error)
+	go func() { found <- b.q.roomFor(b.ctx, size) }()
+	time.Sleep(20 * time.Millisecond) // it may have looked by now
+	delivered, _ := b.q.delivered()
+	for _, f := range delivered {
+		b.q.removeFile(f)
+	}
+	b.q.trimming.Unlock()
+	if err := <-found; err != nil {
+		t.Error(err)
 	}
 }

@@ -67,9 +67,10 @@ type Queue struct {
 	forgotten atomic.Bool        // some output was forgotten, and the log has to be told
 
 	limits        atomic.Pointer[limits]
-	limitsChanged atomic.Bool   // the writer has not looked at them yet
-	dropUntil     atomic.Uint64 // up to this sequence the oldest may be dropped, whatever WhenFull is by now
-	activeSize    atomic.Int64  // the size that the active segment is begun with
+	limitsChanged atomic.Bool             // the writer has not looked at them yet
+	dropUntil     atomic.Uint64           // up to this sequence the oldest may be dropped, whatever WhenFull is by now
+	activeSize    atomic.Int64            // the size that the active segment is begun with
+	sealing       atomic.Pointer[sealing] // of the previous segment; nil before the first
 	sources       sources
 
 	losses       losses

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -70,6 +71,21 @@ type sealing struct {
 	stuck chan struct{} // closed: the disk has no room for it, and it goes on trying
 }
 
+// wait returns true when the seal has ended, false when the disk has no room for it, or when ctx ends before.
+func (s *sealing) wait(ctx context.Context) bool {
+	select {
+	case <-s.done:
+	case <-s.stuck:
+	case <-ctx.Done():
+	}
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // roll ends the active segment. Its data is durable before the next one begins; index, parity and trailer follow in the
 // background, for one segment at a time.
 func (w *writer) roll() error {
@@ -78,22 +94,14 @@ func (w *writer) roll() error {
 			return err
 		}
 	}
-	if w.sealing != nil {
-		select {
-		case <-w.sealing.done:
-		case <-w.sealing.stuck:
-			select {
-			case <-w.sealing.done:
-			default:
-				return &FullError{Disk: true, Limit: "the disk has no room for the trailer of the last segment; free some space there"}
-			}
-		}
+	if s := w.q.sealing.Load(); s != nil && !s.wait(context.Background()) {
+		return &FullError{Disk: true, Limit: "the disk has no room for the trailer of the last segment; free some space there"}
 	}
 	out, old, mark := w.out, w.active, w.durable
 	w.out = nil
 	old.sealed.Store(true)
 	s := &sealing{done: make(chan struct{}), stuck: make(chan struct{})}
-	w.sealing = s
+	w.q.sealing.Store(s)
 	w.q.goroutines.Go(func() {
 		defer close(s.done)
 		w.q.seal(out, old, mark, s.stuck)
@@ -103,8 +111,8 @@ func (w *writer) roll() error {
 
 // awaitSeal is for the end of the writer, when a seal no longer waits for room.
 func (w *writer) awaitSeal() {
-	if w.sealing != nil {
-		<-w.sealing.done
+	if s := w.q.sealing.Load(); s != nil {
+		<-s.done
 	}
 }
 

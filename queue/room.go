@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,13 +36,18 @@ func (q *Queue) hasRoom(size int64) error {
 	return q.hasDisk(size)
 }
 
-// roomFor is hasRoom for records: what is only kept goes before they are refused.
-func (q *Queue) roomFor(size int64) error {
+// roomFor is hasRoom for records. Before they are refused, what is only kept goes. Where a refusal drops them, a segment
+// that is being sealed is waited for too: its end takes less than was set aside, and if it has been deleted meanwhile, its
+// blocks are free only then.
+func (q *Queue) roomFor(ctx context.Context, size int64) error {
 	err := q.hasRoom(size)
 	if isFull(err) {
-		if _, freed := q.trim(size); freed {
-			err = q.hasRoom(size)
-		}
+		q.trim(size)
+		err = q.hasRoom(size) // whoever has freed it: the keeper trims too
+	}
+	if s := q.sealing.Load(); isFull(err) && s != nil && q.limits.Load().WhenFull == DropNewest {
+		s.wait(ctx)
+		err = q.hasRoom(size)
 	}
 	return err
 }
@@ -67,7 +73,7 @@ func (w *writer) lookAhead() error {
 		q.setFull(nil)
 		return nil
 	}
-	err := q.roomFor(max(q.ahead(), q.wanted.Load()))
+	err := q.roomFor(context.Background(), max(q.ahead(), q.wanted.Load()))
 	if err == nil {
 		err = w.allocate(min(w.out.End()+int64(q.heldLimit()), int64(w.out.Header().Size)))
 	}

@@ -40,7 +40,6 @@ type writer struct {
 
 	heads    []segment.FrameHeader // scratch of place
 	bufs     [][]byte
-	sealing  *sealing      // of the previous segment; nil before the first
 	delay    time.Duration // the next pause after a fault
 	looked   time.Time     // when the room was last checked
 	unlooked int           // bytes written since then
