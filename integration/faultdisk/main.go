@@ -1,0 +1,65 @@
+// Faultdisk is a file system that forgets, refuses, lies and stops on command: the disk under the black-box tests. It is
+// served through FUSE by this process, so that any program can be put on it, and it is one mount: package disk, beside it,
+// starts it and sends its commands, a line of JSON each on standard input, each answered by a line on standard output.
+//
+// Bytes become durable by fsync of their file, names by fsync of their directory, and in no other way. What is durable is in
+// the backing directory, and only there; what is not is in the memory of this process. So its end by SIGKILL is a power loss
+// that drops all that was not synced, and a new process on the same backing directory finds what there is. When standard
+// input ends, it unmounts and ends.
+//
+// It has to be a process of its own: a program that uses a file system which it serves itself can wait for itself.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+func main() {
+	mount := flag.String("mount", "", "mount point")
+	backing := flag.String("backing", "", "directory of what is durable")
+	free := flag.Int64("free", 0, "room in bytes of a new disk; 0: no limit")
+	flag.Parse()
+	out := &teller{to: os.Stdout}
+	if err := run(*mount, *backing, *free, out); err != nil {
+		out.tell(answer{Error: err.Error()})
+		fmt.Fprintln(os.Stderr, "faultdisk:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until standard input ends.
+func run(mount, backing string, free int64, out *teller) error {
+	d, err := openDisk(backing, free, func() { out.tell(answer{Frozen: true}) })
+	if err != nil {
+		return fmt.Errorf("open backing directory: %w", err)
+	}
+	d.server, err = fuse.NewServer(d, mount, &fuse.MountOptions{
+		FsName:             fmt.Sprintf("logmule-faultdisk-%d", os.Getpid()),
+		Name:               "faultdisk",
+		AllowOther:         true,
+		Options:            []string{"default_permissions"},
+		DirectMountStrict:  true,
+		MaxBackground:      128,
+		MaxWrite:           1 << 20,
+		DisableXAttrs:      true,
+		DisableReadDirPlus: true,
+	})
+	if err != nil {
+		return fmt.Errorf("mount at %s: %w; it needs root and /dev/fuse", mount, err)
+	}
+	go d.server.Serve() // it ends with the process: a mount that somebody uses is served until then
+	out.tell(answer{})
+	err = d.obey(os.Stdin, out)
+	d.release()
+	// Whoever still has a file open keeps the mount alive until this process ends.
+	if unmountErr := syscall.Unmount(mount, syscall.MNT_DETACH); unmountErr != nil {
+		err = errors.Join(err, fmt.Errorf("unmount %s: %w", mount, unmountErr))
+	}
+	return err
+}
