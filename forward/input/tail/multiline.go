@@ -36,11 +36,10 @@ func (s *splitter) group(raw []byte, at situation) chunk {
 		}
 		if skip && !begins {
 			end += len(line)
-			c.upto = end
 			if long {
-				c.upto = end &^ 1
-				return c
+				return s.midLine(c, end)
 			}
+			c.upto = end
 			continue
 		}
 		skip, c.skip = false, 0
@@ -55,22 +54,28 @@ func (s *splitter) group(raw []byte, at situation) chunk {
 		lines++
 		end += len(line)
 		if len(s.scratch) > s.max || long {
-			if long && s.encoding.wide() {
-				end &^= 1
-			}
 			if !s.record1(&c, end, lines, true) {
 				return c
 			}
-			c.skip = flagSkipGroup
 			if long {
-				c.skip = flagSkipLine
+				return s.midLine(c, end)
 			}
+			c.skip = flagSkipGroup
 			return c
 		}
 	}
 	if at.final && lines > 0 {
 		s.record1(&c, end, lines, false)
 	}
+	return c
+}
+
+// midLine is a chunk that ends within a line, the rest of which is passed over.
+func (s *splitter) midLine(c chunk, end int) chunk {
+	if s.encoding.wide() {
+		end &^= 1
+	}
+	c.upto, c.skip = end, flagSkipLine
 	return c
 }
 

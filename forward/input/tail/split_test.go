@@ -138,6 +138,8 @@ func TestMultiline(t *testing.T) {
 			"continuation":      {indent, "a\n b\nc\nd\n e\n\tf\n", []string{"a\n b", "c", "d\n e\n\tf"}, 0},
 			"many lines":        {indent, "a\n 1\n 2\n 3\n 4\n 5\nb\n", []string{"a\n 1\n 2\n 3", " 4\n 5", "b"}, 0},
 			"too long":          {start, "1 " + strings.Repeat("y", 30) + "\n z\n2 b\n", []string{"1 " + strings.Repeat("y", 18), "2 b"}, 1},
+			"too long, goes on": {start, "1 " + strings.Repeat("y", 30) + "\n" + strings.Repeat("z", 100) + " 3" + strings.Repeat("4", 50) + "\n5 b\n",
+				[]string{"1 " + strings.Repeat("y", 18), "5 b"}, 1},
 			"too long together": {start, "1 abcdefgh\n" + strings.Repeat("z", 12) + "\n q\n2 b\n", []string{"1 abcdefgh\nzzzzzzzzz", "2 b"}, 1},
 		} {
 			s, _ := newTestSplitter(UTF8, 20, c.m)
