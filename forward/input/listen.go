@@ -116,7 +116,7 @@ func (e *Env) listenError(address string, err error) error {
 }
 
 // listener is a net.Listener whose Accept fails only when it is closed or ctx has ended: everything else passes, is
-// counted, and tried again.
+// counted, and tried again. It leaves descriptors to others.
 type listener struct {
 	net.Listener
 	ctx    context.Context
@@ -128,6 +128,9 @@ func (l *listener) Accept() (net.Conn, error) {
 	wait := firstAcceptWait
 	for {
 		conn, err := l.Listener.Accept()
+		if err == nil && !l.mayServe(conn) {
+			err = errors.Join(net.ErrClosed, conn.Close())
+		}
 		if err == nil {
 			return conn, nil
 		}

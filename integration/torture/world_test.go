@@ -1,0 +1,368 @@
+package torture
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"logmule/integration/reliability"
+	"logmule/integration/rig"
+)
+
+// world is one daemon with every kind of input and output at once, each with its own source or destination. One more output,
+// late, has a gate before it, so that what waits for it has to be read from the disk.
+type world struct {
+	*rig.Lab
+	t     *testing.T
+	place places
+
+	http, tcp, udp, unix string // addresses of the inputs
+	outputs              string // text of the configuration
+	feeds                []*feed
+	ends                 map[string]*end
+	late                 *gate
+	sink                 *rig.UDPSink
+	stdin                *os.File // where the daemon's standard input is written
+	log                  *os.File // that a file input reads
+	feeding              []func() error
+	told                 int               // bytes of the daemon's output that were looked at
+	rows                 []reliability.Row // of the faults so far
+}
+
+// places are where a world has its files.
+type places struct {
+	data  string // data_dir
+	logs  string // directory of the log
+	out   string // directory of the file output's file
+	queue string // more keys of [queue]
+	rate  int    // of the generate input; 0: 50 records a second, less: as many as are taken
+}
+
+// newWorld starts the daemon, the destinations and the sources.
+func newWorld(t *testing.T, p places) *world {
+	t.Helper()
+	dir := t.TempDir()
+	w := &world{t: t, place: p, ends: map[string]*end{}, http: rig.OwnAddress(t), tcp: rig.OwnAddress(t), udp: rig.OwnAddress(t), unix: filepath.Join(dir, "in.sock")}
+	outHTTP, outTCP, outLate, outUDP, outUnix := rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t), filepath.Join(dir, "out.sock")
+	w.outputs = fmt.Sprintf(`
+[output.file]
+type = "file"
+path = %q
+[output.http]
+type = "http"
+url = "http://%s/"
+[output.stdout]
+type = "stdout"
+[output.tcp]
+type = "tcp"
+address = %q
+[output.udp]
+type = "udp"
+address = %q
+[output.unix]
+type = "unix"
+path = %q
+[output.late]
+type = "http"
+url = "http://%s/"
+timeout = "10m"
+`, w.archive(), outHTTP, outTCP, outUDP, outUnix, outLate)
+	w.Lab = rig.NewLab(t, dir, p.data, rig.OwnAddress(t), w.text(true))
+	for _, name := range append([]string{"late"}, outputKinds...) {
+		w.ends[name] = newEnd(w.Judge, name)
+	}
+	rig.StartHTTPSink(t, outHTTP, w.ends["http"].arrived)
+	rig.StartTCPSink(t, outTCP, w.ends["tcp"].arrived)
+	unix, err := rig.NewUnixSink(outUnix, w.ends["unix"].arrived)
+	must(t, err)
+	t.Cleanup(unix.Close)
+	w.sink, err = rig.NewUDPSink(outUDP, w.ends["udp"].arrived)
+	must(t, err)
+	t.Cleanup(w.sink.Close)
+	w.late = newGate(t, outLate, w.ends["late"].arrived)
+	must(t, os.MkdirAll(p.logs, 0o755))
+	w.log, err = os.OpenFile(filepath.Join(p.logs, "app.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	must(t, err)
+	t.Cleanup(func() { _ = w.log.Close() })
+	return w
+}
+
+// archive is the file of the file output.
+func (w *world) archive() string { return filepath.Join(w.place.out, "archive.log") }
+
+// text is the configuration, with or without the generate input.
+func (w *world) text(generate bool) string {
+	text := fmt.Sprintf(`
+[queue]
+segment_size = "64KiB"
+min_free = "1MiB"
+%s
+[input.file]
+type = "file"
+paths = [%q]
+start_at = "beginning"
+poll = "100ms"
+[input.http]
+type = "http"
+listen = %q
+[input.stdin]
+type = "stdin"
+[input.tcp]
+type = "tcp"
+listen = %q
+[input.udp]
+type = "udp"
+listen = %q
+[input.unix]
+type = "unix"
+path = %q
+`, cmp.Or(w.place.queue, `max_size = "256MiB"`), filepath.Join(w.place.logs, "*.log"), w.http, w.tcp, w.udp, w.unix)
+	if generate {
+		text += fmt.Sprintf("[input.generate]\ntype = \"generate\"\nrate = %d\nsize = \"150B\"\n", max(cmp.Or(w.place.rate, 50), 0))
+	}
+	return text + w.outputs
+}
+
+// start starts the daemon and waits until it is ready.
+func (w *world) start() time.Duration {
+	w.t.Helper()
+	r, in, err := os.Pipe()
+	must(w.t, err)
+	if w.stdin != nil {
+		_ = w.stdin.Close()
+	}
+	w.stdin = in
+	w.t.Cleanup(func() { _ = in.Close() })
+	w.Proc, err = rig.Start(rig.Command{Program: rig.Binary(w.t), Args: []string{"run", "-c", w.Config}, Dir: w.Dir, Admin: w.Admin,
+		Stdin: r, Stdout: &lineWriter{arrived: w.ends["stdout"].arrived}})
+	_ = r.Close()
+	must(w.t, err)
+	w.t.Cleanup(w.Proc.Kill)
+	took, err := w.Proc.Ready(rig.Patience)
+	must(w.t, err)
+	return took
+}
+
+// feed starts the sources. name tells those of one start from those of another.
+func (w *world) feed(name string) {
+	w.feeds = []*feed{
+		poster(w.Judge.Source("http-"+name), "http://"+w.http+"/", 2*rig.Patience),
+		poster(w.Judge.Source("probe-"+name), "http://"+w.http+"/", 3*time.Second),
+		stream("tcp", w.Judge.Source("tcp-"+name), "tcp", w.tcp),
+		stream("unix", w.Judge.Source("unix-"+name), "unix", w.unix),
+		datagrams(w.Judge.Source("udp-"+name), w.udp),
+		lines("file", w.Judge.Source("file-"+name), w.log),
+		lines("stdin", w.Judge.Source("stdin-"+name), w.stdin),
+	}
+	for _, f := range w.feeds {
+		w.feeding = append(w.feeding, rig.Background(w.t, f.run))
+	}
+}
+
+// probe is the source that posts with little patience.
+func (w *world) probe() *feed { return w.feeds[1] }
+
+// hush ends the sources, each after what it has begun; it must come while the daemon takes records.
+func (w *world) hush() {
+	w.t.Helper()
+	for _, stop := range w.feeding {
+		must(w.t, stop())
+	}
+	w.feeding = nil
+	for _, f := range w.feeds {
+		if n, err := f.failures(); n > 0 {
+			w.t.Errorf("the source of the input %s failed %d times: %v", f.kind, n, err)
+		}
+		if f.answers == nil {
+			must(w.t, f.send(context.Background(), nil, 0, 0))
+		}
+	}
+}
+
+// settle ends the sources and the generate input and waits until all that they sent is stored. From then on it is owed.
+func (w *world) settle() {
+	w.t.Helper()
+	w.hush()
+	w.Configure(w.text(false))
+	must(w.t, w.Proc.Signal(syscall.SIGHUP))
+	w.Wait("the reload is done", func() bool { return w.counters()["reloads/ok"] > 0 })
+	sent := map[string]uint64{}
+	for _, f := range w.feeds {
+		sent[f.kind] += f.source.Sent()
+	}
+	for _, kind := range inputKinds {
+		if kind == "http" || kind == "generate" {
+			continue
+		}
+		w.Wait("all that was sent to the input "+kind+" is taken", func() bool {
+			c := w.counters()
+			return uint64(c["taken/"+kind]+c["dropped/"+kind]) >= sent[kind]
+		})
+	}
+	w.Wait("all that was taken is stored", func() bool {
+		c := w.counters()
+		return c["mark/"] == c["next/"]-1 && c["fault/"] == 0
+	})
+	for _, f := range w.feeds {
+		if dropped := w.counters()["dropped/"+f.kind]; f.answers == nil && dropped == 0 {
+			f.source.Acknowledged(1, f.source.Sent())
+		}
+	}
+}
+
+// drained waits until no output but that one has anything left to get.
+func (w *world) drained(but string) {
+	w.t.Helper()
+	for name := range w.ends {
+		if name != but {
+			w.Wait("the output "+name+" has got everything", func() bool { return w.counters()["backlog/"+name] == 0 })
+		}
+	}
+}
+
+// counted is which metrics are under which names in counters, with their one label's value behind.
+var counted = map[string]string{
+	"logmule_input_records_total":           "taken/",
+	"logmule_input_dropped_datagrams_total": "dropped/",
+	"logmule_output_records_total":          "given/",
+	"logmule_output_lost_records_total":     "lost/",
+	"logmule_output_backlog_records":        "backlog/",
+	"logmule_reloads_total":                 "reloads/",
+	"logmule_queue_mark_sequence":           "mark/",
+	"logmule_queue_next_sequence":           "next/",
+	"logmule_queue_fault":                   "fault/",
+	"logmule_queue_full":                    "full/",
+	"logmule_queue_ledger_records":          "ledger/",
+	"logmule_queue_sync_errors_total":       "syncerrors/",
+	"logmule_queue_checkpoint_errors_total": "saveerrors/",
+	"logmule_queue_checkpoint_saves_total":  "saves/",
+	"process_resident_memory_bytes":         "memory/",
+	"process_open_fds":                      "descriptors/",
+	"go_goroutines":                         "goroutines/",
+}
+
+// counters reads those metrics at one moment.
+func (w *world) counters() map[string]float64 {
+	w.t.Helper()
+	_, body, err := w.Proc.Get("/metrics")
+	if err != nil {
+		w.t.Logf("metrics: %v", err)
+	}
+	all := map[string]float64{}
+	for line := range bytes.Lines(body) {
+		text := string(bytes.TrimSpace(line))
+		name, rest, _ := strings.Cut(text, " ")
+		metric, label, _ := strings.Cut(name, "{")
+		short, ok := counted[metric]
+		if !ok {
+			continue
+		}
+		_, label, _ = strings.Cut(label, `="`)
+		label, _, _ = strings.Cut(label, `"`)
+		value, err := strconv.ParseFloat(rest, 64)
+		must(w.t, err)
+		all[short+label] += value
+	}
+	return all
+}
+
+// news is what the daemon has logged since the last call.
+func (w *world) news() string {
+	all := w.Proc.Output()
+	text := all[min(w.told, len(all)):]
+	w.told = len(all)
+	return text
+}
+
+// ready says what /readyz answers.
+func (w *world) ready() (status int, why string) {
+	status, body, err := w.Proc.Get("/readyz")
+	if err != nil {
+		return 0, err.Error()
+	}
+	return status, strings.TrimSpace(string(body))
+}
+
+// report is what fsck --json says.
+type report struct {
+	Clean bool   `json:"clean"`
+	Last  uint64 `json:"last_sequence"`
+	Lost  uint64 `json:"lost_records"`
+	Torn  uint64 `json:"torn_tail_bytes"`
+}
+
+// fsck checks the data directory, which must be clean.
+func (w *world) fsck() (r report) {
+	w.t.Helper()
+	code, out := w.Run("fsck", "--json", w.Data)
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || !r.Clean {
+		w.t.Errorf("fsck exits %d, %v:\n%s", code, err, out)
+	}
+	return r
+}
+
+// loss is one line of the loss ledger.
+type loss struct {
+	First, Last, Count uint64
+	Cause              string
+	Outputs            []string
+}
+
+// ledger reads the loss ledger.
+func (w *world) ledger() (all []loss) {
+	w.t.Helper()
+	b, err := os.ReadFile(filepath.Join(w.Data, "losses.jsonl"))
+	if err != nil && !os.IsNotExist(err) {
+		w.t.Fatal(err)
+	}
+	for line := range bytes.Lines(b) {
+		var l loss
+		must(w.t, json.Unmarshal(line, &l))
+		all = append(all, l)
+	}
+	return all
+}
+
+// readArchive gives what the file output has written to the judge.
+func (w *world) readArchive() {
+	w.t.Helper()
+	b, err := os.ReadFile(w.archive())
+	must(w.t, err)
+	if len(b) > 0 && b[len(b)-1] != '\n' {
+		w.t.Error("the file of the file output ends within a line")
+	}
+	rig.Lines(b, w.ends["file"].arrived)
+}
+
+// account holds what arrived at each output against what was stored: stored sequences, all of which are records of this
+// world, without lost of that output. It fails the test where the sums differ or a promise is broken, but for at most doubled
+// records at each end. stored 0: nobody knows how many there are.
+func (w *world) account(stored uint64, lost map[string]uint64, doubled uint64) {
+	w.t.Helper()
+	drops, err := w.sink.Dropped()
+	must(w.t, err)
+	v := w.Judge.Verdict()
+	for _, f := range v.Findings {
+		e := w.ends[f.Destination]
+		away := lost[f.Destination]
+		if f.Destination == "udp" {
+			away += drops
+		}
+		w.t.Logf("output %s: %d judged and %d other records, %d doubled, %d lost as known", f.Destination, f.Arrived, e.unjudged(), f.Doubled.Count+e.again, away)
+		if got := f.Arrived + e.unjudged(); stored > 0 && got != stored-away {
+			w.t.Errorf("output %s has got %d records of %d, %d are known to be lost", f.Destination, got, stored, away)
+		}
+		if f.Altered.Count+f.Invented.Count+f.Refused.Count+f.Disordered.Count > 0 || f.Doubled.Count+e.again > doubled || f.Lost.Count > away || len(e.wrong) > 0 {
+			w.t.Errorf("output %s: promises broken, at most %d doubled records allowed; %q\n%s", f.Destination, doubled, e.wrong, v)
+		}
+	}
+}
