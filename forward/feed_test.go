@@ -153,6 +153,7 @@ func TestFeedCutsAPlannedBatchAgain(t *testing.T) {
 		f, _ := feedOf(t, "1\n2\n3\n", "4\n5\n6\n")
 		if planned > 0 {
 			f.reader.Plan(planned)
+			f.resume()
 		}
 		var b output.Batch
 		for _, want := range append(want, "") {

@@ -171,6 +171,7 @@ func TestRouteModel(t *testing.T) {
 		}
 		if planned := rapid.Uint64Range(0, uint64(len(all))).Draw(rt, "planned"); planned > 0 {
 			reader.Plan(planned)
+			f.resume()
 		}
 
 		next := 1

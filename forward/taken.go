@@ -75,7 +75,7 @@ func (f *feed) finish(h *hand, state []byte) {
 func (f *feed) giveBack(h *hand, same bool) {
 	f.mu.Lock()
 	f.untake(h)
-	if at, there := slices.BinarySearch(f.cuts, h.batch.Last); same && f.several && !there && h.batch.Len() > 0 {
+	if at, there := slices.BinarySearch(f.cuts, h.batch.Last); same && !there && h.batch.Len() > 0 {
 		f.cuts = slices.Insert(f.cuts, at, h.batch.Last)
 	}
 	f.mu.Unlock()
@@ -90,10 +90,6 @@ func (f *feed) untake(h *hand) {
 
 // note books a frame that was read, and returns what is taken of it, and where the batches in it have to end.
 func (f *feed) note(frame *segment.Frame) (gone []checkpoint.Range, cuts []uint64) {
-	planned := uint64(0)
-	if !f.several {
-		planned = f.reader.Planned() // by a process that was killed
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.read.frames++
@@ -108,20 +104,11 @@ func (f *feed) note(frame *segment.Frame) (gone []checkpoint.Range, cuts []uint6
 			cuts = append(cuts, c)
 		}
 	}
-	if planned >= frame.First && planned < frame.Last() {
-		cuts = append(cuts, planned)
-	}
 	return gone, cuts
 }
 
 // cutAt is where a batch has to end that begins at first, 0 where it need not.
 func (f *feed) cutAt(first uint64) uint64 {
-	if !f.several {
-		if planned := f.reader.Planned(); planned >= first {
-			return planned
-		}
-		return 0
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, c := range f.cuts {
@@ -181,9 +168,6 @@ func (f *feed) planned() []byte {
 
 // resume takes over where the batches of a process that was killed were cut.
 func (f *feed) resume() {
-	if !f.several {
-		return
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cuts = f.cuts[:0]
