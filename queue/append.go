@@ -49,7 +49,7 @@ func (q *Queue) append(ctx context.Context, runs []segment.Run, kept bool) (uint
 	if count == 0 {
 		return q.lastAppended(), nil
 	}
-	if err := q.admit(ctx, raw, count, kept); err != nil {
+	if err := q.admit(ctx, ask{raw, count, kept}); err != nil {
 		return 0, err
 	}
 	if len(runs) == 1 && len(runs[0].Body) < gatherLimit {
@@ -168,52 +168,56 @@ func (q *Queue) enqueueLocked(d *draft) {
 	q.pending = append(q.pending, d)
 }
 
-// admit waits until raw more bytes may be held in memory and the queue takes records, and reserves the bytes. Whoever
-// comes while nothing is held is let in whatever its size. Callers are served in the order in which they came, so that a
-// large append is not starved by small ones.
-func (q *Queue) admit(ctx context.Context, raw int, count uint64, kept bool) error {
+// ask is what an append wants to be let in for.
+type ask struct {
+	raw   int // bytes
+	count uint64
+	kept  bool // its source keeps it: it waits where others are dropped
+}
+
+// admit waits until the bytes of an append may be held in memory and the queue takes records, and reserves the bytes.
+// Whoever comes while nothing is held is let in whatever its size. Callers are served in the order in which they came, so
+// that a large append is not starved by small ones.
+func (q *Queue) admit(ctx context.Context, a ask) error {
 	for {
-		if err := q.fits(raw); err != nil {
-			return err
-		}
 		changed := q.room.wait()
-		again, err := q.admitInTurn(ctx, raw, count, kept)
-		if !again {
+		aside, err := q.admitInTurn(ctx, a)
+		if !aside {
 			return err
 		}
-		// Others of a full queue are refused, not kept waiting: this one does not stand in their way.
-		wait := time.NewTimer(roomEvery) // a large one looks for room itself
+		wait, cancel := context.WithTimeout(ctx, roomEvery) // a large one looks for room itself
 		select {
 		case <-changed:
-		case <-wait.C:
-		case <-ctx.Done():
-			err = context.Cause(ctx)
+		case <-wait.Done():
 		}
-		wait.Stop()
-		if err != nil {
-			return err
+		cancel()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if q.isClosing() {
+			return ErrClosed
 		}
 	}
 }
 
-// admitInTurn is admit with the turn taken. again: this append is kept, and waits for room without the turn.
-func (q *Queue) admitInTurn(ctx context.Context, raw int, count uint64, kept bool) (again bool, err error) {
+// admitInTurn is admit with the turn taken. aside: the append is to wait without the turn, since those behind it are
+// refused, not kept waiting.
+func (q *Queue) admitInTurn(ctx context.Context, a ask) (aside bool, err error) {
 	select {
 	case q.turn <- struct{}{}:
 	case <-ctx.Done():
 		return false, context.Cause(ctx)
 	}
 	defer func() { <-q.turn }()
-	if when := q.limits.Load().WhenFull; raw > q.heldLimit() && when != DropOldest { // lookAhead did not reckon with so much
-		err := q.roomFor(ctx, int64(raw))
-		switch {
-		case !kept || when != DropNewest || !isFull(err):
-		case q.isClosing():
-			return false, ErrClosed
-		default:
+	if err := q.fits(a.raw); err != nil {
+		return false, err
+	}
+	if a.raw > q.heldLimit() && q.limits.Load().WhenFull != DropOldest { // lookAhead did not reckon with so much
+		err := q.roomFor(ctx, int64(a.raw))
+		if isFull(err) && a.kept && q.limits.Load().WhenFull == DropNewest {
 			return true, nil
 		}
-		q.wanted.Store(int64(raw))
+		q.wanted.Store(int64(a.raw))
 		defer q.wanted.Store(0)
 		if isFull(err) {
 			q.setFull(err)
@@ -221,42 +225,53 @@ func (q *Queue) admitInTurn(ctx context.Context, raw int, count uint64, kept boo
 	}
 	for {
 		changed := q.room.wait()
-		if err := q.fits(raw); err != nil { // or those behind it would wait for ever
+		if err := q.fits(a.raw); err != nil { // or those behind it would wait for ever
 			return false, err
 		}
-		admitted, err := q.tryAdmit(raw, count, kept)
+		admitted, err := q.tryAdmit(a)
 		if admitted || err != nil {
 			return false, err
 		}
-		q.work.poke() // an interval sync does not keep an append waiting
-		if kept && q.refuses() {
-			q.leaves()
+		if a.kept && q.refuses() {
 			return true, nil
 		}
-		select {
-		case <-changed:
-			err = nil
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
-		q.leaves()
-		if err != nil {
+		if err := q.awaitRoom(ctx, changed); err != nil {
 			return false, err
 		}
 	}
 }
 
-// leaves is the end of a wait that tryAdmit counted.
-func (q *Queue) leaves() {
+// tryAdmit is admit without the waiting.
+func (q *Queue) tryAdmit(a ask) (bool, error) {
 	q.in.Lock()
 	defer q.in.Unlock()
-	q.waiting--
+	when := q.limits.Load().WhenFull
+	switch {
+	case q.closing:
+		return false, ErrClosed
+	case q.next+a.count > segment.MaxSequence:
+		return false, fmt.Errorf("append: sequence %d is the end of the numbers; export what is queued and start a new data directory", q.next)
+	case q.full && when == DropNewest && !a.kept:
+		q.dropNewest(a.count, a.raw)
+		return false, ErrDropped
+	case q.full && when != DropOldest, q.held > 0 && q.held+a.raw > q.heldLimit():
+		return false, nil
+	}
+	q.held += a.raw
+	return true, nil
 }
 
-func (q *Queue) isClosing() bool {
-	q.in.Lock()
-	defer q.in.Unlock()
-	return q.closing
+// awaitRoom waits until the room has changed. The writer knows meanwhile that somebody waits for it.
+func (q *Queue) awaitRoom(ctx context.Context, changed <-chan struct{}) error {
+	q.waiting.Add(1)
+	defer q.waiting.Add(-1)
+	q.work.poke() // an interval sync does not keep an append waiting
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // refuses says whether the queue is full and drops the newest.
@@ -264,25 +279,10 @@ func (q *Queue) refuses() bool {
 	return q.isFullNow() && q.limits.Load().WhenFull == DropNewest
 }
 
-// tryAdmit is admit without the waiting; a caller that is not admitted is counted as waiting.
-func (q *Queue) tryAdmit(raw int, count uint64, kept bool) (bool, error) {
+func (q *Queue) isClosing() bool {
 	q.in.Lock()
 	defer q.in.Unlock()
-	when := q.limits.Load().WhenFull
-	switch {
-	case q.closing:
-		return false, ErrClosed
-	case q.next+count > segment.MaxSequence:
-		return false, fmt.Errorf("append: sequence %d is the end of the numbers; export what is queued and start a new data directory", q.next)
-	case q.full && when == DropNewest && !kept:
-		q.dropNewest(count, raw)
-		return false, ErrDropped
-	case !(q.full && when != DropOldest) && (q.held == 0 || q.held+raw <= q.heldLimit()):
-		q.held += raw
-		return true, nil
-	}
-	q.waiting++
-	return false, nil
+	return q.closing
 }
 
 // release gives back bytes that admit reserved. The caller holds q.in.

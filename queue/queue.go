@@ -50,8 +50,8 @@ type Queue struct {
 	fullWhy   string
 	fullDisk  bool
 	fault     string
-	waiting   int // appends that wait for room
 
+	waiting    atomic.Int32         // appends that wait for room
 	wanted     atomic.Int64         // bytes of a large append that waits for room
 	turn       chan struct{}        // holds a token while an append waits for room: who comes later waits behind it
 	positioned atomic.Pointer[file] // the newest segment whose full set of positions is durable; it and what follows stays

@@ -151,11 +151,7 @@ func (w *writer) ready() error {
 }
 
 // somebodyWaits says whether an append waits for room.
-func (q *Queue) somebodyWaits() bool {
-	q.in.Lock()
-	defer q.in.Unlock()
-	return q.waiting > 0
-}
+func (q *Queue) somebodyWaits() bool { return q.waiting.Load() > 0 }
 
 func (w *writer) syncDue() bool {
 	switch w.q.opt.Sync.Mode {
