@@ -74,7 +74,7 @@ type Rule struct {
 	Short int           `json:"short,omitempty"` // so many bytes of a write get through, and the answer says so
 	Flip  bool          `json:"flip,omitempty"`  // one bit of what a read gives is wrong
 	Lie   bool          `json:"lie,omitempty"`   // a sync answers that all is well and does nothing
-	Count int           `json:"count,omitempty"` // so often; 0: for ever
+	Count int           `json:"count,omitempty"` // so often; 0: for ever. The kernel tries a Read or Lookup that failed once more: 2 for a program to see one error
 }
 
 // patience bounds the wait for the server, which answers in milliseconds unless it copies much.

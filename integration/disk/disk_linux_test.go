@@ -1,13 +1,95 @@
 package disk
 
 import (
+	"bufio"
 	"bytes"
+	"fmt"
+	"io/fs"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
+
+// childVariable names a file: the test program then is a process that appends numbers to it for ever.
+const childVariable = "LOGMULE_DISK_CHILD"
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(childVariable); name != "" {
+		if err := count(name); err != nil {
+			fmt.Println(err)
+		}
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// count appends one number after the other to a file, each in a sector of its own, and says it once it is synced.
+func count(name string) error {
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	for n := 0; ; n++ {
+		if _, err := fmt.Fprintf(file, "%511d\n", n); err != nil {
+			return err
+		}
+		if err := file.Sync(); err != nil {
+			return err
+		}
+		fmt.Println(n)
+	}
+}
+
+// counter is a process that counts.
+type counter struct {
+	cmd  *exec.Cmd
+	said chan int // how many numbers it has said, when its output has ended
+	one  chan struct{}
+}
+
+// startCounter starts one and waits for the first number.
+func startCounter(t *testing.T, name string) *counter {
+	t.Helper()
+	c := &counter{cmd: exec.Command(os.Args[0]), said: make(chan int, 1), one: make(chan struct{})}
+	c.cmd.Env = append(os.Environ(), childVariable+"="+name)
+	out, err := c.cmd.StdoutPipe()
+	must(t, err)
+	must(t, c.cmd.Start())
+	go func() {
+		said := 0
+		for lines := bufio.NewScanner(out); lines.Scan(); said++ {
+			if _, err := strconv.Atoi(lines.Text()); err != nil {
+				break
+			}
+			if said == 0 {
+				close(c.one)
+			}
+		}
+		c.said <- said
+	}()
+	t.Cleanup(func() { _ = c.cmd.Process.Kill() })
+	select {
+	case <-c.one:
+	case <-time.After(patience):
+		t.Fatal("nothing was counted")
+	}
+	return c
+}
+
+// kill ends it and says how many numbers it had said.
+func (c *counter) kill(t *testing.T) int {
+	t.Helper()
+	must(t, c.cmd.Process.Kill())
+	said := <-c.said
+	_ = c.cmd.Wait() // it was killed
+	return said
+}
 
 // start starts a fault disk for a test, or skips the test where there can be none and nobody insists.
 func start(t *testing.T, o Options) *Disk {
@@ -21,12 +103,13 @@ func start(t *testing.T, o Options) *Disk {
 	dir := t.TempDir()
 	o.Mount, o.Backing, o.Output = filepath.Join(dir, "mount"), filepath.Join(dir, "backing"), filepath.Join(dir, "output")
 	d, err := Start(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
+		must(t, d.Close())
+		list, err := mounts()
+		must(t, err)
+		if slices.ContainsFunc(list, func(m mounted) bool { return m.point == o.Mount }) {
+			t.Errorf("%s is still mounted", o.Mount)
 		}
 		if out, _ := os.ReadFile(o.Output); len(out) > 0 {
 			t.Errorf("the server says:\n%s", out)
@@ -42,10 +125,66 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// in is a path on the disk.
+func (d *Disk) in(name string) string { return filepath.Join(d.Path(), name) }
+
+// write writes a file from its beginning on, without syncing.
+func write(t *testing.T, d *Disk, name, text string) {
+	t.Helper()
+	file, err := os.OpenFile(d.in(name), os.O_CREATE|os.O_WRONLY, 0o600)
+	must(t, err)
+	_, err = file.WriteString(text)
+	must(t, err)
+	must(t, file.Close())
+}
+
+// fsync syncs a file or a directory.
+func fsync(t *testing.T, d *Disk, name string) {
+	t.Helper()
+	must(t, trySync(d, name))
+}
+
+func trySync(d *Disk, name string) error {
+	file, err := os.Open(d.in(name))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	return file.Sync()
+}
+
+// tree is all that is on a disk: text by path, "/" for a directory.
+func tree(t *testing.T, d *Disk) map[string]string {
+	t.Helper()
+	found := make(map[string]string)
+	must(t, filepath.WalkDir(d.Path(), func(name string, e fs.DirEntry, err error) error {
+		if err != nil || name == d.Path() {
+			return err
+		}
+		short := strings.TrimPrefix(name, d.Path()+"/")
+		if e.IsDir() {
+			found[short] = "/"
+			return nil
+		}
+		b, err := os.ReadFile(name)
+		found[short] = string(b)
+		return err
+	}))
+	return found
+}
+
+// wants compares what is on the disk.
+func wants(t *testing.T, d *Disk, want map[string]string) {
+	t.Helper()
+	if got := tree(t, d); !maps.Equal(got, want) {
+		t.Errorf("on the disk:\n%.400q\nwanted:\n%.400q", got, want)
+	}
+}
+
 // TestSpeed shows that a test on this disk is not slowed down by it so much that its load is none.
 func TestSpeed(t *testing.T) {
 	d := start(t, Options{})
-	file, err := os.OpenFile(filepath.Join(d.Path(), "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	file, err := os.OpenFile(d.in("log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	must(t, err)
 	defer func() { must(t, file.Close()) }()
 	line := []byte(strings.Repeat("x", 99) + "\n")
@@ -67,4 +206,3 @@ func TestSpeed(t *testing.T) {
 	must(t, file.Sync())
 	t.Logf("%.0f appends with fsync a second, %.0f MiB/s", syncs/took.Seconds(), blocks/time.Since(began).Seconds())
 }
-

@@ -1,14 +1,20 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	sectorSize = 512  // what a disk writes as a whole, in bytes
 	pageSize   = 4096 // the unit of memory and of room, in bytes
+	wholePage  = 0xff // all sectors of a page
+	maxRun     = 1024 // pages in one write
 )
 
 // content is the bytes of a file: a backing file with those that are durable, and pages over it with those that are not.
@@ -213,22 +219,13 @@ func (c *content) sync() error {
 		return err
 	}
 	slices.Sort(c.dirty)
-	for _, n := range slices.Compact(c.dirty) {
-		p := c.pages[n]
-		if p == nil {
-			continue
-		}
-		end, err := p.put(file, n, p.dirty, c.size)
+	c.dirty = slices.Compact(c.dirty)
+	for rest := c.dirty; len(rest) > 0; {
+		done, err := c.syncSome(file, rest)
 		if err != nil {
 			return err
 		}
-		c.durable = max(c.durable, end)
-		p.unsure &^= p.dirty
-		p.dirty = 0
-		if p.unsure == 0 {
-			freePage(p)
-			delete(c.pages, n)
-		}
+		rest = rest[done:]
 	}
 	c.dirty = c.dirty[:0]
 	if c.durable < c.size {
@@ -238,6 +235,50 @@ func (c *content) sync() error {
 	}
 	c.durable, c.cut = c.size, c.size
 	return nil
+}
+
+// syncSome writes the first of some dirty pages, and with it those that follow and are dirty as a whole. It says how many.
+func (c *content) syncSome(file *os.File, dirty []int64) (int, error) {
+	var run [][]byte
+	first := dirty[0]
+	for i, n := range dirty[:min(len(dirty), maxRun)] {
+		p := c.pages[n]
+		if n != first+int64(i) || p == nil || p.data == nil || p.dirty != wholePage || (n+1)*pageSize > c.size {
+			break
+		}
+		run = append(run, p.data[:])
+	}
+	if len(run) > 1 {
+		// Nothing is written short to a file that is on a working disk with room; and the backing has to be on one.
+		if n, err := unix.Pwritev(int(file.Fd()), run, first*pageSize); err != nil || n < len(run)*pageSize {
+			return 0, errors.Join(err, fmt.Errorf("%s: wrote %d of %d bytes", c.name, n, len(run)*pageSize))
+		}
+		c.durable = max(c.durable, (first+int64(len(run)))*pageSize)
+		for i := range run {
+			c.clean(first + int64(i))
+		}
+		return len(run), nil
+	}
+	if p := c.pages[first]; p != nil {
+		end, err := p.put(file, first, p.dirty, c.size)
+		if err != nil {
+			return 0, err
+		}
+		c.durable = max(c.durable, end)
+		c.clean(first)
+	}
+	return 1, nil
+}
+
+// clean says that the dirty sectors of a page are on the disk.
+func (c *content) clean(n int64) {
+	p := c.pages[n]
+	p.unsure &^= p.dirty
+	p.dirty = 0
+	if p.unsure == 0 {
+		freePage(p)
+		delete(c.pages, n)
+	}
 }
 
 // resize cuts the backing file where it is longer than size.

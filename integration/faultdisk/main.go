@@ -14,6 +14,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log"
 	"os"
 	"syscall"
 
@@ -49,6 +50,7 @@ func run(mount, backing string, free int64, out *teller) error {
 		MaxWrite:           1 << 20,
 		DisableXAttrs:      true,
 		DisableReadDirPlus: true,
+		Logger:             log.New(printer{d}, "", 0),
 	})
 	if err != nil {
 		return fmt.Errorf("mount at %s: %w; it needs root and /dev/fuse", mount, err)
@@ -62,4 +64,16 @@ func run(mount, backing string, free int64, out *teller) error {
 		err = errors.Join(err, fmt.Errorf("unmount %s: %w", mount, unmountErr))
 	}
 	return err
+}
+
+// printer prints what the FUSE library logs, but not that the connection ends when it is ended.
+type printer struct{ d *disk }
+
+func (p printer) Write(b []byte) (int, error) {
+	select {
+	case <-p.d.released:
+		return len(b), nil
+	default:
+		return os.Stderr.Write(b)
+	}
 }
