@@ -21,7 +21,7 @@ func TestContent(t *testing.T) {
 		}
 		var m model
 		for range 60 {
-			step(t, rng, &c, &m)
+			try(t, rng, &c, &m)
 		}
 		if image := crashed(t, &c, drop, seed); !bytes.Equal(image, m.durable) {
 			t.Errorf("seed %d: drop leaves something else than what is durable", seed)
@@ -40,8 +40,8 @@ func TestContent(t *testing.T) {
 	}
 }
 
-// step does one thing to both.
-func step(t *testing.T, rng *rand.Rand, c *content, m *model) {
+// try does one thing to both.
+func try(t *testing.T, rng *rand.Rand, c *content, m *model) {
 	t.Helper()
 	const most = 5 * pageSize
 	offset, size := rng.Int64N(most), rng.Int64N(2*pageSize)
