@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"logmule/checkpoint"
 	"logmule/queue/segment"
 )
 
@@ -293,10 +292,6 @@ func TestLimitsOfAFullDisk(t *testing.T) {
 	b.fsys.SetFree(1 << 30)
 }
 
-func rangeOf(f *segment.Frame) checkpoint.Range {
-	return checkpoint.Range{First: f.First, Last: f.Last()}
-}
-
 // TestLowerMaxSizeUnderALargeAppend: an append that has to wait, and is larger than the new limits will ever allow, is
 // refused; it does not keep the others waiting behind it.
 func TestLowerMaxSizeUnderALargeAppend(t *testing.T) {
@@ -360,13 +355,13 @@ func TestCloseUnderALargeKeptAppend(t *testing.T) {
 		b.fill(1, 50000)
 	}
 	done := make(chan error, 1)
+	q := b.q
 	go func() {
-		_, err := b.q.AppendKept(b.ctx, []segment.Run{linesRun(noise(1, 400<<10))})
+		_, err := q.AppendKept(b.ctx, []segment.Run{linesRun(noise(1, 400<<10))})
 		done <- err
 	}()
 	time.Sleep(50 * time.Millisecond) // it may wait by now; what it has to return is the same if not
 	b.close()
-	b.q = nil
 	if err := <-done; !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v", err)
 	}

@@ -32,7 +32,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T, change func(*Options)) *bench {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a hang detector
 	t.Cleanup(cancel)
 	b := &bench{T: t, fsys: faultfs.New(), store: checkpoint.NewMemory(), ctx: ctx}
 	b.opt = options(b.fsys, b.store)
@@ -150,7 +150,7 @@ func equal(t *testing.T, what string, got, want []string) {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s", what)
