@@ -36,6 +36,7 @@ type HTTPSink struct {
 	largest  int
 	keys     map[string]bool // the Idempotency-Keys stored; nil: nobody looks at them
 	repeats  int
+	watch    func(key string, body []byte)
 }
 
 // batch is a request whose records were stored.
@@ -77,6 +78,13 @@ func (s *HTTPSink) Repeats() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.repeats
+}
+
+// Watch shows each body that is stored, with its Idempotency-Key, to somebody; one goroutine calls it at a time. It must not keep the body.
+func (s *HTTPSink) Watch(watch func(key string, body []byte)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watch = watch
 }
 
 // Close ends the sink and its connections.
@@ -152,6 +160,9 @@ func (s *HTTPSink) take(body []byte, key string) Answer {
 			s.keys[key] = true
 		}
 		s.batches = append(s.batches, batch{time.Now(), records, a.After == 0 && !a.Hang && (a.Status == 0 || a.Status == http.StatusOK)})
+		if s.watch != nil {
+			s.watch(key, body)
+		}
 		Lines(body, s.arrived)
 	}
 	return a

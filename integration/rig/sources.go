@@ -20,11 +20,12 @@ import (
 type HTTPSource struct {
 	URL    string
 	Source *judge.Source
-	Batch  int           // records of a request; 0: 20
-	Size   int           // bytes of a record; 0: 200
-	Every  time.Duration // from one request to the next; 0: at once
-	Limit  uint64        // records after which Run returns; 0: none
-	Wait   time.Duration // for an answer; 0: 30 s
+	Batch  int                      // records of a request; 0: 20
+	Size   int                      // bytes of a record; 0: 200
+	Every  time.Duration            // from one request to the next; 0: at once
+	Limit  uint64                   // records after which Run returns; 0: none
+	Wait   time.Duration            // for an answer; 0: 30 s
+	Told   func(first, last uint64) // is told of each acknowledgement; nil: nobody is
 
 	client http.Client
 }
@@ -72,6 +73,9 @@ func (s *HTTPSource) post(ctx context.Context, body []byte) ([]byte, int) {
 	switch {
 	case err == nil && status == http.StatusOK:
 		s.Source.Acknowledged(first, last)
+		if s.Told != nil {
+			s.Told(first, last)
+		}
 	case err == nil, errors.Is(err, syscall.ECONNREFUSED):
 		s.Source.Refused(first, last)
 	}

@@ -54,22 +54,11 @@ func need(t *testing.T, err error) {
 	}
 }
 
-// needRoot is for whatever mounts, or makes network namespaces.
+// needRoot is for whatever mounts, or makes network namespaces; a fault disk says itself what it lacks: disk.Available.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		need(t, fmt.Errorf("this needs root; run it as root"))
-	}
-}
-
-// needFuse is for the fault disk.
-func needFuse(t *testing.T) {
-	t.Helper()
-	needRoot(t)
-	if f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0); err != nil {
-		need(t, fmt.Errorf("the fault disk needs FUSE: %w; load the module, or give the container the device", err))
-	} else {
-		_ = f.Close()
 	}
 }
 

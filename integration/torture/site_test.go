@@ -1,0 +1,287 @@
+package torture
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"logmule/integration/disk"
+	"logmule/integration/judge"
+	"logmule/integration/rig"
+)
+
+// site is a daemon with its data directory on a fault disk, under a load that goes on whatever happens to it, and with
+// destinations that are always there. Lines that one output has written to a file on the same disk are the proof that each record is
+// in the queue once.
+type site struct {
+	*rig.Lab
+	t    *testing.T
+	disk *disk.Disk
+	r    *rand.Rand
+
+	archive string // file that the file output appends to
+	http    *repeats
+	tcp     *repeats
+	file    *judge.Destination // what the archive holds in the end
+	seqs    sequences
+	program *program
+	in, log string   // where the sources send to, and write to
+	stops   []func() // ends each source
+	acks    *acks    // of the http sources; nil: nobody asks for them
+	settled int      // power loss before which everything was synced
+
+	ready []time.Duration // of each start that was waited for
+}
+
+// resend is that of the tcp output.
+const resend = 16 << 10
+
+// newSite makes one; queue is what stands in its section [queue]. seed and name make its choices its own.
+func newSite(t *testing.T, seed uint64, queue string) *site {
+	t.Helper()
+	dir := t.TempDir()
+	d, err := disk.Start(disk.Options{Mount: filepath.Join(dir, "disk"), Backing: filepath.Join(dir, "backing"), Output: filepath.Join(dir, "disk.log")})
+	must(t, err)
+	t.Cleanup(func() { _ = d.Close() })
+	in, httpOut, tcpOut := rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t)
+	s := &site{t: t, disk: d, archive: filepath.Join(d.Path(), "archive", "all.log")}
+	s.Lab = rig.NewLab(t, dir, filepath.Join(d.Path(), "data"), rig.OwnAddress(t), fmt.Sprintf(`
+[queue]
+segment_size = "64KiB"
+%s
+[input.in]
+type = "http"
+listen = %q
+[input.log]
+type = "file"
+paths = ["%s/program.log"]
+start_at = "beginning"
+partial_after = "1h"
+[output.http]
+type = "http"
+url = "http://%s/logs"
+max_batch = "64KiB"
+[output.tcp]
+type = "tcp"
+address = %q
+resend = "%dB"
+[output.archive]
+type = "file"
+path = %q
+`, queue, in, dir, httpOut, tcpOut, resend, s.archive))
+	s.Judge = judge.New(seed)
+	s.r = s.Judge.Rand("power")
+	s.http = newRepeats(s.Judge.Destination("http"), 0)
+	s.tcp = newRepeats(s.Judge.Destination("tcp"), resend)
+	s.file = s.Judge.Destination("archive")
+	rig.StartHTTPSink(t, httpOut, s.http.arrived).Watch(s.seqs.watch)
+	rig.StartTCPSink(t, tcpOut, s.tcp.arrived)
+	s.in, s.log = "http://"+in+"/", filepath.Join(dir, "program.log")
+	return s
+}
+
+// load starts the sources: a client alone, four beside each other, and a program that writes a log.
+func (s *site) load() {
+	s.post("one", &rig.HTTPSource{Batch: 1, Size: 120, Every: time.Millisecond})
+	for i := range 4 {
+		s.post(fmt.Sprintf("four-%d", i), &rig.HTTPSource{Batch: 10, Size: 300, Every: 4 * time.Millisecond})
+	}
+	s.program = &program{LogWriter: rig.LogWriter{Name: s.log, Style: rig.Rename}, source: s.Judge.Source("log"), r: s.Judge.Rand("program")}
+	stop := rig.Background(s.t, s.program.run)
+	s.stops = append(s.stops, func() { must(s.t, stop()) })
+}
+
+func (s *site) post(name string, source *rig.HTTPSource) {
+	source.URL, source.Source = s.in, s.Judge.Source(name)
+	if s.acks != nil {
+		source.Told = s.acks.told(name)
+	}
+	stop := rig.Background(s.t, source.Run)
+	s.stops = append(s.stops, func() { stop() })
+}
+
+// program writes judged lines to a log that no power loss takes, and rotates it.
+type program struct {
+	rig.LogWriter
+	source *judge.Source
+	r      *rand.Rand
+	seen   atomic.Bool // by the daemon: what is rotated before is history to it
+}
+
+func (p *program) run(ctx context.Context) error {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	var line []byte
+	for ctx.Err() == nil {
+		var number uint64
+		line, number = p.source.Append(line[:0], 60+p.r.IntN(200))
+		line = append(line, '\n')
+		part := p.r.IntN(len(line)) // a reader may see a line in two parts
+		_, err := p.Write(line[:part])
+		_, rest := p.Write(line[part:])
+		if err := errors.Join(err, rest); err != nil {
+			return err
+		}
+		p.source.Acknowledged(number, number)
+		if p.r.IntN(300) == 0 && p.seen.Load() {
+			if err := p.Rotate(); err != nil {
+				return err
+			}
+		}
+		<-tick.C
+	}
+	return p.Close()
+}
+
+// endLoad ends the sources and waits for them.
+func (s *site) endLoad() {
+	for _, stop := range s.stops {
+		stop()
+	}
+	s.stops = nil
+}
+
+// begin starts the load and the daemon for the first time, and lets it see the log.
+func (s *site) begin() {
+	s.t.Helper()
+	s.load()
+	s.start()
+	s.Wait("the log is seen", func() bool { return s.http.has("J log 1") })
+	s.program.seen.Store(true)
+}
+
+// launch starts the daemon and waits for nothing.
+func (s *site) launch() {
+	s.t.Helper()
+	s.Launch()
+	s.http.started()
+	s.tcp.started()
+}
+
+// start starts the daemon, which must be ready by itself, and waits until the load goes on.
+func (s *site) start() {
+	s.t.Helper()
+	s.launch()
+	took, err := s.Proc.Ready(rig.Patience)
+	must(s.t, err)
+	s.ready = append(s.ready, took)
+	s.goesOn()
+}
+
+// goesOn waits until something more is acknowledged.
+func (s *site) goesOn() {
+	s.t.Helper()
+	owed := s.Judge.Owed()
+	s.Wait("the load goes on", func() bool { return s.Judge.Owed() > owed+50 })
+}
+
+// judged ends the load, drains, and gives the verdict: everything but repeats is a failure, and those are within the promise.
+func (s *site) judged() judge.Verdict {
+	s.t.Helper()
+	s.start()
+	s.endLoad()
+	s.Drained(s.http.Destination)
+	s.Drained(s.tcp.Destination)
+	s.Wait("the archive is written", func() bool { return s.Metric("logmule_output_backlog_records", `output="archive"`) == 0 })
+	s.Stop()
+	s.readArchive()
+	s.clean()
+	return s.Judge.Verdict()
+}
+
+func (s *site) readArchive() {
+	s.t.Helper()
+	text, err := os.ReadFile(s.archive)
+	must(s.t, err)
+	if !bytes.HasSuffix(text, []byte{'\n'}) {
+		s.t.Errorf("the archive ends in a torn line: %.80q", text[bytes.LastIndexByte(text, '\n')+1:])
+	}
+	rig.Lines(text, s.file.Arrived)
+}
+
+// clean says that fsck finds nothing and that the loss ledger has no record that was acknowledged.
+func (s *site) clean() {
+	s.t.Helper()
+	if _, err := os.Stat(s.Data); errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if code, page := s.Run("fsck", s.Data); code != 0 {
+		s.t.Errorf("fsck exits %d:\n%s", code, page)
+	}
+	file, err := os.Open(filepath.Join(s.Data, "losses.jsonl"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	must(s.t, err)
+	defer func() { _ = file.Close() }()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		var loss struct {
+			Count        uint64
+			Acknowledged string
+		}
+		if err := json.Unmarshal(lines.Bytes(), &loss); err == nil && loss.Count > 0 && loss.Acknowledged != "no" {
+			s.t.Errorf("the loss ledger has %d records, acknowledged: %s: %s", loss.Count, loss.Acknowledged, lines.Bytes())
+		}
+	}
+}
+
+// keep copies the data directory for whoever looks into a failure, and says where everything is.
+func (s *site) keep() {
+	s.t.Helper()
+	if !s.t.Failed() {
+		return
+	}
+	select {
+	case <-s.disk.Frozen(): // nothing can be read from it like this; the daemon has been killed
+		must(s.t, s.disk.Crash(disk.Keep, 0))
+	default:
+	}
+	kept, err := os.MkdirTemp("", "logmule-failed-")
+	must(s.t, err)
+	for name, from := range map[string]string{"disk": s.disk.Path(), "around": s.Dir} {
+		if err := copyTree(filepath.Join(kept, name), from, s.disk.Path(), filepath.Join(s.Dir, "backing")); err != nil {
+			s.t.Logf("copy of %s: %v", from, err)
+		}
+	}
+	s.t.Logf("%s=%d repeats the random choices; %s holds the disk and the output of the daemon", judge.SeedVariable, s.Judge.Seed(), kept)
+}
+
+// copyTree copies regular files, without what is at or below the paths left out.
+func copyTree(to, from string, without ...string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		for _, w := range without {
+			if path == w && path != from {
+				return filepath.SkipDir
+			}
+		}
+		name, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		name = filepath.Join(to, name)
+		if d.IsDir() {
+			return os.MkdirAll(name, 0o700)
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(name, b, 0o600)
+	})
+}
