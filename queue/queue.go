@@ -60,7 +60,11 @@ type Queue struct {
 	files      files
 	ring       *ring
 
-	trimming  sync.Mutex         // held while delivered segments are deleted, and while an output attaches
+	trimming  sync.Mutex // held while delivered segments are deleted, and while an output attaches
+	unlinking struct {
+		mu       sync.Mutex
+		unsynced bool // the latest deletion of a segment may not be durable
+	}
 	saving    sync.Mutex         // held over the store's Save: what is forgotten is not saved again
 	outputs   sync.Mutex         // guards readers
 	readers   map[string]*Reader // of every known output, in use or not

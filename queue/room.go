@@ -176,10 +176,7 @@ func (q *Queue) removeFile(f *file) bool {
 	for _, r := range q.known() {
 		r.release(f)
 	}
-	err := q.opt.FS.Remove(f.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		_, err = q.opt.FS.Stat(q.segmentDir()) // a directory that is away for a while still has the file
-	}
+	err := q.unlink(f)
 	if err == nil {
 		return true
 	}
@@ -188,6 +185,25 @@ func (q *Queue) removeFile(f *file) bool {
 		q.opt.Log.Warn("segment cannot be deleted and takes up room; trying again", "segment", f.path, "error", err)
 	}
 	return false
+}
+
+// unlink deletes segments so that they are gone in their order: the one before is durably so. Otherwise a power loss could bring
+// back an older one without the younger, which is how lost records look.
+func (q *Queue) unlink(f *file) error {
+	q.unlinking.mu.Lock()
+	defer q.unlinking.mu.Unlock()
+	if q.unlinking.unsynced {
+		if err := q.opt.FS.SyncDir(q.segmentDir()); err != nil {
+			return err
+		}
+		q.unlinking.unsynced = false
+	}
+	err := q.opt.FS.Remove(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = q.opt.FS.Stat(q.segmentDir()) // a directory that is away for a while still has the file
+	}
+	q.unlinking.unsynced = err == nil
+	return err
 }
 
 // dropNewest counts refused records; the keeper writes them to the ledger.
