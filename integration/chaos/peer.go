@@ -4,27 +4,62 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 )
 
-// Peer is a server that behaves badly.
+// Store is what a destination has taken, over all the servers that stand for it. Of batches that come again under an
+// Idempotency-Key it takes the first, as a careful destination does.
+type Store struct {
+	mu      sync.Mutex // guards everything below, and is held while arrived is called
+	arrived func(record []byte)
+	keys    map[string]bool
+	repeats uint64
+}
+
+// NewStore makes one. arrived gets each record, without its LF; it must not keep it, and has one caller at a time.
+func NewStore(arrived func(record []byte)) *Store {
+	return &Store{arrived: arrived, keys: map[string]bool{}}
+}
+
+// Take takes the records of a body; those of a key that was here before are only counted.
+func (s *Store) Take(key string, body []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	again := key != "" && s.keys[key]
+	s.keys[key] = true
+	for line := range bytes.Lines(body) {
+		if again {
+			s.repeats++
+		} else {
+			s.arrived(bytes.TrimSuffix(line, []byte{'\n'}))
+		}
+	}
+}
+
+// Repeats counts the records that came again under their key.
+func (s *Store) Repeats() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.repeats
+}
+
+// Peer is a server, mostly one that behaves badly.
 type Peer struct {
 	listener net.Listener
-	arrived  func(record []byte)
+	store    *Store
 	stop     chan struct{}
 	workers  sync.WaitGroup
-
-	behave  Behaviour
-	telling sync.Mutex // held by the caller of arrived
+	behave   Behaviour
 
 	mu       sync.Mutex            // guards what follows
 	open     map[net.Conn]struct{} // nil: closed
 	accepted int
+	latest   *Visit // of Lines
 }
 
 // Behaviour is how a server treats one connection, which is closed when it returns.
@@ -34,20 +69,21 @@ type Behaviour func(v *Visit)
 type Visit struct {
 	net.Conn
 	peer *Peer
+	over chan struct{} // closed at the end
 }
 
-// StartPeer listens. arrived gets each record, without its LF, that the peer says to have taken; it must not keep it, and has one caller at a time.
-func StartPeer(address string, b Behaviour, arrived func(record []byte)) (*Peer, error) {
+// StartPeer listens.
+func StartPeer(address string, b Behaviour, store *Store) (*Peer, error) {
 	l, err := net.Listen(network(address), address)
 	if err != nil {
 		return nil, fmt.Errorf("start bad peer: %w", err)
 	}
-	return ServePeer(l, b, arrived), nil
+	return ServePeer(l, b, store), nil
 }
 
 // ServePeer is StartPeer with a listener that is there.
-func ServePeer(l net.Listener, b Behaviour, arrived func(record []byte)) *Peer {
-	p := &Peer{listener: l, arrived: arrived, stop: make(chan struct{}), behave: b, open: map[net.Conn]struct{}{}}
+func ServePeer(l net.Listener, b Behaviour, store *Store) *Peer {
+	p := &Peer{listener: l, store: store, stop: make(chan struct{}), behave: b, open: map[net.Conn]struct{}{}}
 	p.workers.Go(p.accept)
 	return p
 }
@@ -93,23 +129,16 @@ func (p *Peer) accept() {
 			return
 		}
 		p.workers.Go(func() {
+			v := &Visit{Conn: c, peer: p, over: make(chan struct{})}
 			defer func() {
 				_ = c.Close()
+				close(v.over)
 				p.mu.Lock()
 				delete(p.open, c)
 				p.mu.Unlock()
 			}()
-			p.behave(&Visit{Conn: c, peer: p})
+			p.behave(v)
 		})
-	}
-}
-
-// take notes the records of a body.
-func (v *Visit) take(body []byte) {
-	v.peer.telling.Lock()
-	defer v.peer.telling.Unlock()
-	for line := range bytes.Lines(body) {
-		v.peer.arrived(bytes.TrimSuffix(line, []byte{'\n'}))
 	}
 }
 
@@ -149,85 +178,50 @@ func Secured(settings *tls.Config, b Behaviour) Behaviour {
 	return func(v *Visit) {
 		c := tls.Server(v.Conn, settings)
 		if c.Handshake() == nil {
-			b(&Visit{Conn: c, peer: v.peer})
+			b(&Visit{Conn: c, peer: v.peer, over: v.over})
 		}
 	}
 }
 
-// request reads one request with its body.
-func (v *Visit) request(from *bufio.Reader) (body []byte, ok bool) {
-	r, err := http.ReadRequest(from)
-	if err != nil {
-		return nil, false
-	}
-	body, err = io.ReadAll(r.Body)
-	return body, err == nil
-}
-
-func (v *Visit) say(text string) bool {
-	_, err := io.WriteString(v, text)
-	return err == nil
-}
-
-const accepted = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-
-// AnswerAndClose takes a request, answers 200 as if the connection went on, and closes it.
-func AnswerAndClose(v *Visit) {
-	if body, ok := v.request(bufio.NewReader(v)); ok {
-		v.take(body)
-		v.say(accepted)
-	}
-}
-
-// HalfAnswer reads a request and answers the half of a header; then it is silent.
-func HalfAnswer(v *Visit) {
-	if _, ok := v.request(bufio.NewReader(v)); ok && v.say("HTTP/1.1 200 OK\r\nContent-Le") {
-		v.hold()
-	}
-}
-
-// HalfBody takes a request, answers 200 with a part of the body that it announces, and resets the connection.
-func HalfBody(v *Visit) {
-	if body, ok := v.request(bufio.NewReader(v)); ok {
-		v.take(body)
-		v.say("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome of it")
-		time.Sleep(5 * time.Millisecond) // so that the answer is there before the reset, which takes what is on its way
-		abort(v.Conn)
-	}
-}
-
-// Garbage reads a request and answers with what is no HTTP.
-func Garbage(v *Visit) {
-	if _, ok := v.request(bufio.NewReader(v)); ok {
-		v.say("\x16\x03\x01\x00\xa5 220 mail.example ESMTP \xff\xfe\r\n\r\n250 OK\r\n")
-	}
-}
-
-// EarlyAnswer answers 200 as soon as the header is there, and takes the body, slowly, only if it comes whole.
-func EarlyAnswer(v *Visit) {
-	from := bufio.NewReader(v)
+// Lines is a good server for newline framing: it takes every whole line. Connections come one after the other: a new one
+// ends the one before as soon as nothing more of that is at hand, so that it cannot come late.
+func Lines(v *Visit) {
+	v.follow()
+	from := bufio.NewReaderSize(v, 64<<10)
+	var line []byte
 	for {
-		r, err := http.ReadRequest(from)
-		if err != nil || !v.say(accepted) {
-			return
+		part, err := from.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case err == nil:
+			v.peer.store.Take("", line)
+			line = line[:0]
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return // what is left is torn: it comes again
 		}
-		time.Sleep(20 * time.Millisecond)
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		v.take(body)
 	}
 }
 
-// CloseAsNext takes a request and answers it, keeps the connection, and resets it when the next one begins to come.
-func CloseAsNext(v *Visit) {
-	from := bufio.NewReader(v)
-	if body, ok := v.request(from); ok {
-		v.take(body)
-		if v.say(accepted) {
-			_, _ = from.Peek(1)
-			abort(v.Conn)
-		}
+// atHand is how long a connection that was followed by another may be silent.
+const atHand = 100 * time.Millisecond
+
+func (v *Visit) follow() {
+	p := v.peer
+	p.mu.Lock()
+	before := p.latest
+	p.latest = v
+	p.mu.Unlock()
+	if before != nil {
+		_ = before.SetReadDeadline(time.Now().Add(atHand)) // one that has ended needs none
+		<-before.over
+	}
+}
+
+// Part closes all connections that are open, in an orderly way.
+func (p *Peer) Part() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.open {
+		_ = c.Close()
 	}
 }

@@ -55,11 +55,12 @@ func TestPeers(t *testing.T) {
 		"half body":        {HalfBody, "200", "200", []string{"a", "b", "a", "b"}},
 		"garbage":          {Garbage, "malformed", "malformed", nil},
 		"early answer":     {EarlyAnswer, "200", "200", []string{"a", "b", "a", "b"}},
+		"posts":            {Posts, "200", "200", []string{"a", "b", "a", "b"}},
 		"close as next":    {CloseAsNext, "200", "reset", []string{"a", "b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var took notes
-			p, err := StartPeer("127.0.0.1:0", c.b, took.add)
+			p, err := StartPeer("127.0.0.1:0", c.b, NewStore(took.add))
 			must(t, err)
 			t.Cleanup(p.Close)
 			var transport *http.Transport
@@ -166,5 +167,38 @@ func TestSecured(t *testing.T) {
 	must(t, c.SetDeadline(time.Now().Add(patience)))
 	if err := tls.Client(c, &tls.Config{ServerName: "x"}).Handshake(); err == nil {
 		t.Error("a handshake without a certificate")
+	}
+}
+
+func TestLines(t *testing.T) {
+	var took notes
+	p, err := StartPeer("127.0.0.1:0", Lines, NewStore(took.add))
+	must(t, err)
+	t.Cleanup(p.Close)
+	first, err := net.Dial("tcp", p.Address())
+	must(t, err)
+	say(t, first, "one\ntw")
+	took.want(t, "one")
+	second, err := net.Dial("tcp", p.Address())
+	must(t, err)
+	defer func() { _ = second.Close() }()
+	say(t, second, "two\n\nthr")
+	took.want(t, "one", "two", "")
+	must(t, first.SetDeadline(time.Now().Add(patience)))
+	if _, err := first.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Errorf("the connection before: %v", err)
+	}
+}
+
+func TestRepeatsAreTakenOnce(t *testing.T) {
+	var took notes
+	s := NewStore(took.add)
+	s.Take("k", []byte("a\nb\n"))
+	s.Take("k", []byte("a\nb\n"))
+	s.Take("", []byte("c\n"))
+	s.Take("", []byte("c\n"))
+	took.want(t, "a", "b", "c", "c")
+	if n := s.Repeats(); n != 2 {
+		t.Errorf("%d repeats, want 2", n)
 	}
 }

@@ -1,0 +1,102 @@
+package torture
+
+import (
+	"crypto/tls"
+	"testing"
+	"time"
+
+	"logmule/integration/chaos"
+	"logmule/integration/rig"
+)
+
+// answered are the peers that make sense only to an output that waits for answers.
+const notAnswered = "the output waits for no answer"
+
+// turned lets all new connections go to a bad peer, which ends with the fault.
+func turned(t *testing.T, name string, behave func(v *victim) (chaos.Behaviour, string)) fault {
+	peers := map[*victim]*chaos.Peer{}
+	return fault{
+		name: name,
+		begin: func(v *victim) string {
+			b, cannot := behave(v)
+			if cannot != "" {
+				return cannot
+			}
+			peer, err := chaos.StartPeer("127.0.0.1:0", b, v.store)
+			must(t, err)
+			peers[v] = peer
+			v.proxy.To(peer.Address())
+			v.proxy.Reset()
+			return ""
+		},
+		end: func(v *victim) {
+			v.proxy.To(v.target)
+			v.proxy.Reset()
+			peers[v].Close()
+		},
+	}
+}
+
+// always is a behaviour for every kind, inside TLS where there is some.
+func always(b chaos.Behaviour, settings *tls.Config) func(*victim) (chaos.Behaviour, string) {
+	return func(v *victim) (chaos.Behaviour, string) {
+		if v.secure {
+			return chaos.Secured(settings, b), ""
+		}
+		return b, ""
+	}
+}
+
+// answering is one that only shows where answers are waited for.
+func answering(b chaos.Behaviour, settings *tls.Config) func(*victim) (chaos.Behaviour, string) {
+	return func(v *victim) (chaos.Behaviour, string) {
+		if !v.keyed() {
+			return nil, notAnswered
+		}
+		return always(b, settings)(v)
+	}
+}
+
+// handshaking is one that hurts the TLS handshake.
+func handshaking(b chaos.Behaviour) func(*victim) (chaos.Behaviour, string) {
+	return func(v *victim) (chaos.Behaviour, string) {
+		if !v.secure {
+			return nil, "there is no TLS"
+		}
+		return b, ""
+	}
+}
+
+func load(t *testing.T, c rig.Certificates) *tls.Config {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+	must(t, err)
+	return &tls.Config{Certificates: []tls.Certificate{pair}}
+}
+
+// TestNetworksPeers puts peers that behave badly in the place of the good ones.
+func TestNetworksPeers(t *testing.T) {
+	t.Parallel()
+	n, certificates := proxied(t)
+	good := load(t, certificates)
+	strange, err := rig.NewCertificates(t.TempDir())
+	must(t, err)
+	faults := []fault{
+		turned(t, "the peer accepts and never reads", always(chaos.Deaf, good)),
+		turned(t, "the peer answers 200 and closes", answering(chaos.AnswerAndClose, good)),
+		turned(t, "the peer closes as the next request comes", answering(chaos.CloseAsNext, good)),
+		turned(t, "the peer reads and never answers", answering(chaos.Mute, good)),
+		turned(t, "the peer answers half a header, then nothing", answering(chaos.HalfAnswer, good)),
+		turned(t, "the peer answers 200 and half a body, then resets", answering(chaos.HalfBody, good)),
+		turned(t, "the peer answers garbage", answering(chaos.Garbage, good)),
+		turned(t, "the peer answers 200 before it has the body", answering(chaos.EarlyAnswer, good)),
+		turned(t, "the peer chatters and throws away what it reads", always(chaos.Chatter, good)),
+		turned(t, "the peer resets at the first byte", always(chaos.Slam, good)),
+		turned(t, "the TLS handshake stalls", handshaking(chaos.Mute)),
+		turned(t, "the TLS handshake is reset in its middle", handshaking(chaos.Slam)),
+		turned(t, "a certificate of a strange authority", handshaking(chaos.Secured(load(t, strange), chaos.Mute))),
+	}
+	for _, f := range faults[:by(2, len(faults), len(faults))] {
+		n.hurt(t, f, by(200*time.Millisecond, 1200*time.Millisecond, 15*time.Second))
+	}
+}
