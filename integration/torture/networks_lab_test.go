@@ -48,8 +48,8 @@ type victim struct {
 	again  uint64        // repeats of the store by then
 }
 
-// fault is one thing done to all victims that it can be done to.
-type fault struct {
+// netFault is one thing done to all victims that it can be done to.
+type netFault struct {
 	name   string
 	begin  func(v *victim) (cannot string) // what it does, or why it cannot
 	during func(v *victim)                 // called every 100 ms; nil: nothing
@@ -106,7 +106,7 @@ func (n *network) flowing() {
 }
 
 // hurt is one step: records flow, the fault comes, lasts and goes, everything arrives, and a row is written for each victim.
-func (n *network) hurt(t *testing.T, f fault, hold time.Duration) {
+func (n *network) hurt(t *testing.T, f netFault, hold time.Duration) {
 	t.Helper()
 	stop := n.source()
 	n.flowing()
@@ -152,7 +152,7 @@ func (n *network) hurt(t *testing.T, f fault, hold time.Duration) {
 }
 
 // strike begins the fault and gives those it could be done to. The others get their row.
-func (n *network) strike(t *testing.T, f fault) (hit []*victim) {
+func (n *network) strike(t *testing.T, f netFault) (hit []*victim) {
 	t.Helper()
 	if f.once[0] != nil {
 		must(t, f.once[0]())
@@ -195,7 +195,7 @@ func (n *network) rests(v *victim) {
 }
 
 // notWorse holds what a fault cost the daemon against bounds that only leaks and busy loops pass.
-func (n *network) notWorse(t *testing.T, f fault, cpu, lasted time.Duration) {
+func (n *network) notWorse(t *testing.T, f netFault, cpu, lasted time.Duration) {
 	t.Helper()
 	if cpu > lasted/2+time.Second && !rig.RaceEnabled {
 		t.Errorf("%s: the daemon used %v of processor time in %v", f.name, cpu, lasted)
@@ -257,7 +257,7 @@ func (n *network) settle(t *testing.T) {
 }
 
 // row judges what came of one victim since the last time and writes it down.
-func (n *network) row(t *testing.T, f fault, v *victim, back time.Duration, told string) {
+func (n *network) row(t *testing.T, f netFault, v *victim, back time.Duration, told string) {
 	t.Helper()
 	now := finding(n.Judge.Verdict(), v.output)
 	r := reliability.Row{

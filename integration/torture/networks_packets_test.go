@@ -16,7 +16,7 @@ import (
 type far struct {
 	*network
 	space *netns.Namespace
-	udp   *datagrams
+	udp   *udpPeer
 }
 
 func distant(t *testing.T) *far {
@@ -32,7 +32,7 @@ func distant(t *testing.T) *far {
 	text := fmt.Sprintf("[input.feed]\ntype = \"http\"\nlisten = %q\n", n.feed)
 	stream := func(v *victim, good chaos.Behaviour, keys string) {
 		if v.secure {
-			good = chaos.Secured(load(t, certificates), good)
+			good = chaos.Secured(serverTLS(t, certificates), good)
 			keys += fmt.Sprintf("tls.ca = %q\ntls.server_name = \"localhost\"\n", certificates.CA)
 		}
 		listen := space.Listen
@@ -61,18 +61,18 @@ func distant(t *testing.T) *far {
 	return f
 }
 
-// datagrams is a destination for the udp output on the other machine.
-type datagrams struct {
+// udpPeer is a destination for the udp output on the other machine.
+type udpPeer struct {
 	address string
 	conn    net.PacketConn
 	done    chan struct{}
 }
 
-func (f *far) listen(t *testing.T, store *chaos.Store, address string) *datagrams {
+func (f *far) listen(t *testing.T, store *chaos.Store, address string) *udpPeer {
 	t.Helper()
 	c, err := f.space.ListenPacket("udp", address)
 	must(t, err)
-	d := &datagrams{address: c.LocalAddr().String(), conn: c, done: make(chan struct{})}
+	d := &udpPeer{address: c.LocalAddr().String(), conn: c, done: make(chan struct{})}
 	go func() {
 		defer close(d.done)
 		b := make([]byte, 64<<10)
@@ -88,7 +88,7 @@ func (f *far) listen(t *testing.T, store *chaos.Store, address string) *datagram
 	return d
 }
 
-func (d *datagrams) close() {
+func (d *udpPeer) close() {
 	_ = d.conn.Close()
 	<-d.done
 }
@@ -105,12 +105,12 @@ func lossy(v *victim) string {
 func TestNetworksPackets(t *testing.T) {
 	t.Parallel()
 	f := distant(t)
-	drop := func(name string, way netns.Way) fault {
-		return fault{name: name, loses: lossy, once: [2]func() error{
+	drop := func(name string, way netns.Way) netFault {
+		return netFault{name: name, loses: lossy, once: [2]func() error{
 			func() error { return f.space.Drop(way) }, func() error { return f.space.Drop(netns.None) }}}
 	}
 	udp := f.victims[len(f.victims)-1]
-	faults := []fault{
+	faults := []netFault{
 		drop("packets are dropped both ways", netns.Both),
 		drop("packets to the peer are dropped", netns.To),
 		drop("packets from the peer are dropped", netns.From),

@@ -13,9 +13,9 @@ import (
 const notAnswered = "the output waits for no answer"
 
 // turned lets all new connections go to a bad peer, which ends with the fault.
-func turned(t *testing.T, name string, behave func(v *victim) (chaos.Behaviour, string)) fault {
+func turned(t *testing.T, name string, behave func(v *victim) (chaos.Behaviour, string)) netFault {
 	peers := map[*victim]*chaos.Peer{}
-	return fault{
+	return netFault{
 		name: name,
 		begin: func(v *victim) string {
 			b, cannot := behave(v)
@@ -67,7 +67,7 @@ func handshaking(b chaos.Behaviour) func(*victim) (chaos.Behaviour, string) {
 	}
 }
 
-func load(t *testing.T, c rig.Certificates) *tls.Config {
+func serverTLS(t *testing.T, c rig.Certificates) *tls.Config {
 	t.Helper()
 	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 	must(t, err)
@@ -78,10 +78,10 @@ func load(t *testing.T, c rig.Certificates) *tls.Config {
 func TestNetworksPeers(t *testing.T) {
 	t.Parallel()
 	n, certificates := proxied(t)
-	good := load(t, certificates)
+	good := serverTLS(t, certificates)
 	strange, err := rig.NewCertificates(t.TempDir())
 	must(t, err)
-	faults := []fault{
+	faults := []netFault{
 		turned(t, "the peer accepts and never reads", always(chaos.Deaf, good)),
 		turned(t, "the peer answers 200 and closes", answering(chaos.AnswerAndClose, good)),
 		turned(t, "the peer closes as the next request comes", answering(chaos.CloseAsNext, good)),
@@ -94,7 +94,7 @@ func TestNetworksPeers(t *testing.T) {
 		turned(t, "the peer resets at the first byte", always(chaos.Slam, good)),
 		turned(t, "the TLS handshake stalls", handshaking(chaos.Mute)),
 		turned(t, "the TLS handshake is reset in its middle", handshaking(chaos.Slam)),
-		turned(t, "a certificate of a strange authority", handshaking(chaos.Secured(load(t, strange), chaos.Mute))),
+		turned(t, "a certificate of a strange authority", handshaking(chaos.Secured(serverTLS(t, strange), chaos.Mute))),
 	}
 	for _, f := range faults[:by(2, len(faults), len(faults))] {
 		n.hurt(t, f, by(200*time.Millisecond, 1200*time.Millisecond, 15*time.Second))

@@ -89,13 +89,13 @@ func calmReset(v *victim) {
 	v.proxy.Reset()
 }
 
-func reset(v *victim) { v.proxy.Reset() }
+func resetNow(v *victim) { v.proxy.Reset() }
 
-func nothing(*victim) string { return "" }
+func anyKind(*victim) string { return "" }
 
 // proxyFaults are done to connections on their way.
-var proxyFaults = []fault{
-	{name: "resets, one every 100 ms", begin: nothing, during: reset},
+var proxyFaults = []netFault{
+	{name: "resets, one every 100 ms", begin: anyKind, during: resetNow},
 	{name: "what is sent stalls", begin: up(chaos.Faults{Then: chaos.Stall}), end: calm},
 	{name: "60 to 120 ms of latency", begin: both(chaos.Faults{Latency: 60 * time.Millisecond, Jitter: 60 * time.Millisecond}), end: calm},
 	{name: "64 KiB/s", begin: up(chaos.Faults{Bandwidth: 64 << 10}), end: calm},
@@ -107,7 +107,7 @@ var proxyFaults = []fault{
 	{name: "the answer is cut in its middle", begin: answers(chaos.Faults{Then: chaos.Cut, After: 10}), end: calm},
 	{name: "the answer stalls", begin: answers(chaos.Faults{Then: chaos.Stall}), end: calm},
 	{name: "both ways stall", begin: both(chaos.Faults{Then: chaos.Stall}), end: calm},
-	{name: "the peer closes its half", begin: nothing, during: func(v *victim) { v.proxy.HalfClose(chaos.Down) }},
+	{name: "the peer closes its half", begin: anyKind, during: func(v *victim) { v.proxy.HalfClose(chaos.Down) }},
 	{name: "the peer closes, heard 500 ms late", begin: func(v *victim) string {
 		v.proxy.Set(chaos.Down, chaos.Faults{Linger: 500 * time.Millisecond})
 		v.peer.Part()
