@@ -36,19 +36,28 @@ func (b *bench) pour(from, n, size int, patience time.Duration) int {
 	return n
 }
 
+// pourUntilFull appends records of size bytes until the queue is full and lets nobody in any more; it returns how many
+// were accepted.
+func (b *bench) pourUntilFull(from, size int) (n int) {
+	b.Helper()
+	for !b.q.Status().Full {
+		if n += b.pour(from+n, 2000, size, 200*time.Millisecond); n >= 2000 {
+			b.Fatal("the queue never filled")
+		}
+	}
+	return n
+}
+
 // TestFullBlocks: Append waits, nothing is lost, and it goes on when the output has caught up.
 func TestFullBlocks(t *testing.T) {
 	b := newBench(t, small(Block))
 	r := b.q.Reader("out", Oldest)
-	n := b.pour(0, 2000, 20000, 300*time.Millisecond)
-	if n == 2000 {
-		t.Fatal("the queue never filled")
-	}
+	n := b.pourUntilFull(0, 20000)
 	if s := b.q.Status(); !s.Full || !strings.Contains(s.FullWhy, "are kept for what is still in memory") {
 		t.Fatalf("status: %+v", s)
 	}
 	done := make(chan int)
-	go func() { done <- b.pour(n, 20, 20000, 10*time.Second) }()
+	go func() { done <- b.pour(n, 20, 20000, time.Minute) }()
 	got, lost := b.take(r, n+20)
 	if m := <-done; m != 20 || lost != 0 {
 		t.Fatalf("%d of 20 accepted after room came back, %d lost", m, lost)
@@ -71,13 +80,16 @@ func TestFullNeverKeepsWaiting(t *testing.T) {
 			ctx, cancel := context.WithTimeout(b.ctx, 300*time.Millisecond)
 			last, err := b.q.Append(ctx, []segment.Run{linesRun(noise(uint64(i), 20000))})
 			cancel()
-			if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrDropped) {
+			if errors.Is(err, context.DeadlineExceeded) && b.q.Status().Full || errors.Is(err, ErrDropped) {
 				break
+			}
+			if errors.Is(err, context.DeadlineExceeded) {
+				continue // the machine is slow
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel = context.WithTimeout(b.ctx, 5*time.Second)
+			ctx, cancel = context.WithTimeout(b.ctx, 30*time.Second)
 			err = b.q.WaitDurable(ctx, last)
 			cancel()
 			if err != nil {
@@ -100,7 +112,7 @@ func TestFullDropsOldest(t *testing.T) {
 		t.Fatal(err)
 	}
 	const n = 200
-	if m := b.pour(0, n, 20000, 10*time.Second); m != n {
+	if m := b.pour(0, n, 20000, time.Minute); m != n {
 		t.Fatalf("only %d of %d accepted", m, n)
 	}
 	if err := b.q.Sync(b.ctx); err != nil {
@@ -181,10 +193,7 @@ func TestDiskFull(t *testing.T) {
 	r := b.q.Reader("out", Oldest)
 	b.fill(10, 10000)
 	b.fsys.SetFree(200 << 10)
-	n := b.pour(10, 2000, 10000, 200*time.Millisecond)
-	if n == 2000 {
-		t.Fatal("the disk never filled")
-	}
+	n := b.pourUntilFull(10, 10000)
 	b.fsys.SetFree(0)
 	b.take(r, 5)
 	if err := r.Checkpoint(b.ctx); err != nil {

@@ -10,7 +10,7 @@ import (
 	"logmule/recovery"
 )
 
-// H6: the sequences that a start leaves out, to be sure of none being given twice, are written down as lost.
+// TestSkippedNumbersAreNotLost: the sequences that a start leaves out, to be sure of none being given twice, are written down as lost.
 func TestSkippedNumbersAreNotLost(t *testing.T) {
 	b := newBench(t, nil)
 	r := b.q.Reader("out", Oldest)
@@ -67,7 +67,7 @@ func (c *cutting) Open(name string) (vfs.File, error) {
 	return f, err
 }
 
-// H7: a segment that is deleted, and cut, while fsck reads it is no finding.
+// TestFsckBesideDelete: a segment that is deleted, and cut, while fsck reads it is no finding.
 func TestFsckBesideDelete(t *testing.T) {
 	b := newBench(t, nil)
 	r := b.q.Reader("out", Oldest)

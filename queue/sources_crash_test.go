@@ -36,7 +36,7 @@ func (h *history) life(t verdict, opt Options, seed uint64, n int, crashed func(
 		}
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	random := rand.New(rand.NewPCG(seed, 2))
 	for i := range n {
