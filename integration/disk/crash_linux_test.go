@@ -293,18 +293,38 @@ func TestClose(t *testing.T) {
 	must(t, d.Close()) // once more does no harm
 }
 
-// TestUndo finds what a killed test has left: here the server is killed first, and then nobody unmounts.
+// TestUndo finds what a killed test has left: here its disk's server is killed too, so that nobody unmounts.
 func TestUndo(t *testing.T) {
-	d := start(t, Options{})
-	must(t, syscall.Kill(d.Server(), syscall.SIGKILL))
-	<-d.server.ended
-	must(t, Undo())
-	list, err := mounts()
-	must(t, err)
-	for _, m := range list {
-		if m.point == d.Path() {
-			t.Error("it is still mounted")
+	start(t, Options{}) // skips, or fails
+	dir := t.TempDir()
+	owner := startChild(t, ownerVariable, dir)
+	left := func() (list []mounted) {
+		all, err := mounts()
+		must(t, err)
+		for _, m := range all {
+			if strings.HasPrefix(m.point, dir) {
+				list = append(list, m)
+			}
 		}
+		return list
+	}
+	before := left()
+	if len(before) != 2 {
+		t.Fatalf("mounted are %v", before)
+	}
+	var server int
+	_, err := fmt.Sscanf(before[0].source, serverName+"-%d", &server)
+	must(t, err)
+	must(t, Undo())
+	if len(left()) != 2 {
+		t.Error("what is in use was undone")
+	}
+	must(t, syscall.Kill(server, syscall.SIGKILL))
+	owner.kill(t)
+	waitFor(t, "the server has ended", func() bool { return !serves(fmt.Sprint(server)) })
+	must(t, Undo())
+	if after := left(); len(after) > 0 {
+		t.Errorf("mounted are %v", after)
 	}
 }
 

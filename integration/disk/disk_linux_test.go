@@ -16,17 +16,36 @@ import (
 	"time"
 )
 
-// childVariable names a file: the test program then is a process that appends numbers to it for ever.
-const childVariable = "LOGMULE_DISK_CHILD"
+// These make the test program another process: one that appends numbers to a file for ever, or one that has a disk and an
+// image below a directory, and is killed.
+const (
+	childVariable = "LOGMULE_DISK_CHILD"
+	ownerVariable = "LOGMULE_DISK_OWNER"
+)
 
 func TestMain(m *testing.M) {
 	if name := os.Getenv(childVariable); name != "" {
-		if err := count(name); err != nil {
-			fmt.Println(err)
-		}
+		fmt.Println(count(name))
+		os.Exit(1)
+	}
+	if dir := os.Getenv(ownerVariable); dir != "" {
+		fmt.Println(own(dir))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
+}
+
+// own has a disk and an image until it is killed.
+func own(dir string) error {
+	d, err := Start(Options{Mount: filepath.Join(dir, "disk"), Backing: filepath.Join(dir, "backing")})
+	if err != nil {
+		return err
+	}
+	if _, err := MakeImage(d, "image", "ext4", filepath.Join(dir, "image")); err != nil {
+		return err
+	}
+	fmt.Println(0) // as count does when it is under way
+	select {}
 }
 
 // count appends one number after the other to a file, each in a sector of its own, and says it once it is synced.
@@ -56,8 +75,14 @@ type counter struct {
 // startCounter starts one and waits for the first number.
 func startCounter(t *testing.T, name string) *counter {
 	t.Helper()
+	return startChild(t, childVariable, name)
+}
+
+// startChild starts the test program as another process.
+func startChild(t *testing.T, variable, value string) *counter {
+	t.Helper()
 	c := &counter{cmd: exec.Command(os.Args[0]), said: make(chan int, 1), one: make(chan struct{})}
-	c.cmd.Env = append(os.Environ(), childVariable+"="+name)
+	c.cmd.Env = append(os.Environ(), variable+"="+value)
 	out, err := c.cmd.StdoutPipe()
 	must(t, err)
 	must(t, c.cmd.Start())

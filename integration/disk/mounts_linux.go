@@ -89,13 +89,16 @@ func abort(connection uint32) error {
 	return nil
 }
 
-// Undo takes away what killed tests have left: fault disks whose server has ended.
+// Undo takes away what killed tests have left: images whose process has ended, fault disks whose server has.
 func Undo() error {
 	list, err := mounts()
 	if err != nil {
 		return err
 	}
 	for _, m := range list {
+		if err := undoImage(m); err != nil {
+			return err
+		}
 		pid, ok := strings.CutPrefix(m.source, serverName+"-")
 		if !ok || serves(pid) {
 			continue
