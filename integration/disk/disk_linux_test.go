@@ -82,7 +82,9 @@ func startCounter(t *testing.T, name string) *counter {
 func startChild(t *testing.T, variable, value string) *counter {
 	t.Helper()
 	c := &counter{cmd: exec.Command(os.Args[0]), said: make(chan int, 1), one: make(chan struct{})}
-	c.cmd.Env = append(os.Environ(), variable+"="+value)
+	server, err := program() // built once
+	must(t, err)
+	c.cmd.Env = append(os.Environ(), variable+"="+value, ServerVariable+"="+server)
 	out, err := c.cmd.StdoutPipe()
 	must(t, err)
 	must(t, c.cmd.Start())
