@@ -310,22 +310,22 @@ func (w *world) fsck() (r report) {
 	return r
 }
 
-// loss is one line of the loss ledger.
-type loss struct {
+// ledgerLine is one line of the loss ledger.
+type ledgerLine struct {
 	First, Last, Count uint64
 	Cause              string
 	Outputs            []string
 }
 
 // ledger reads the loss ledger.
-func (w *world) ledger() (all []loss) {
+func (w *world) ledger() (all []ledgerLine) {
 	w.t.Helper()
 	b, err := os.ReadFile(filepath.Join(w.Data, "losses.jsonl"))
 	if err != nil && !os.IsNotExist(err) {
 		w.t.Fatal(err)
 	}
 	for line := range bytes.Lines(b) {
-		var l loss
+		var l ledgerLine
 		must(w.t, json.Unmarshal(line, &l))
 		all = append(all, l)
 	}
