@@ -26,6 +26,7 @@ func (q *Queue) keepUp() {
 		case <-timer.C:
 		case <-q.stop:
 			q.flushDrops(true)
+			q.flushUnwritten()
 			q.tellDropped(true)
 			return
 		}
@@ -61,6 +62,9 @@ func (q *Queue) keepUp() {
 			}
 		}
 		if left := q.flushDrops(!q.isFullNow()); left > 0 {
+			again(left)
+		}
+		if left := q.flushUnwritten(); left > 0 {
 			again(left)
 		}
 		if left := q.tellDropped(false); left > 0 {

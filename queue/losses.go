@@ -17,6 +17,9 @@ type losses struct {
 	refused uint64    // drop_newest records that the ledger has
 	flushed time.Time // when they were last written
 
+	unwritten []recovery.Loss // that wait until the ledger can be written
+	tried     time.Time       // when that was last tried
+
 	dropped struct { // what drop_oldest has dropped and the log has not told of
 		records  uint64
 		segments int
@@ -39,7 +42,7 @@ func lossOf(first, last, count uint64, cause, acknowledged string) recovery.Loss
 func (q *Queue) noteLoss(loss recovery.Loss) {
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
-	q.noteLossLocked(loss)
+	q.noteOrKeepLocked(loss)
 }
 
 // noteLossLocked says whether the ledger has it.
@@ -90,11 +93,11 @@ func (q *Queue) noteDropped(f *file, all checkpoint.Range) {
 		}
 	}()
 	for _, part := range missing {
-		for _, lost := range q.losses.ledger.Untold(part) {
+		for _, lost := range q.untoldLocked(part) {
 			loss := lossOf(lost.First, lost.Last, lost.Last-lost.First+1, "drop_oldest", "yes")
 			loss.Segment, loss.Outputs = f.name.String(), names
 			q.counters.droppedOldest.Add(loss.Count)
-			q.noteLossLocked(loss)
+			q.noteOrKeepLocked(loss)
 		}
 	}
 }
@@ -121,7 +124,7 @@ func (q *Queue) tellDropped(ended bool) time.Duration {
 func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost checkpoint.Range, cause string, why error) {
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
-	untold := q.losses.ledger.Untold(lost)
+	untold := q.untoldLocked(lost)
 	if len(untold) == 0 {
 		return
 	}
@@ -142,7 +145,7 @@ func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost
 		q.counters.damaged.Add(loss.Count)
 		q.opt.Log.Error("records lost to damage; the rest goes on", "segment", f.path, "offset", offset, "length", length,
 			"first", part.First, "last", part.Last, "records", loss.Count, "cause", cause, "quarantine", quarantined, "error", why)
-		q.noteLossLocked(loss)
+		q.noteOrKeepLocked(loss)
 	}
 }
 
@@ -161,14 +164,14 @@ func (q *Queue) noteGone(output string, lost checkpoint.Range) {
 	}
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
-	for _, r := range q.losses.ledger.Untold(lost) {
+	for _, r := range q.untoldLocked(lost) {
 		if q.unused.First <= r.First && r.Last <= q.unused.Last {
 			continue
 		}
 		loss := lossOf(r.First, r.Last, r.Last-r.First+1, cause, "yes")
 		loss.Outputs = []string{output}
 		q.opt.Log.Warn("oldest records are gone before they were delivered", "output", output, "first", r.First, "last", r.Last, "cause", cause)
-		q.noteLossLocked(loss)
+		q.noteOrKeepLocked(loss)
 	}
 }
 

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"io"
 	"log/slog"
 	"time"
@@ -65,6 +66,8 @@ type Options struct {
 
 	offline bool // for a command: nothing is deleted, no reserve is made
 
+	readPatience, awayPatience time.Duration // 0: those of the constants; less in tests
+
 	// OpenStore opens the checkpoint store; nil: checkpoint.Open on the operating system's file system.
 	OpenStore func(path string) (checkpoint.Store, []checkpoint.Problem, error)
 }
@@ -110,6 +113,8 @@ func (o Options) withDefaults() Options {
 	if o.SegmentSize == 0 {
 		o.SegmentSize = 64 << 20
 	}
+	o.readPatience = cmp.Or(o.readPatience, readPatience)
+	o.awayPatience = cmp.Or(o.awayPatience, awayPatience)
 	if o.Relief == "" {
 		o.Relief = "outputs have to catch up"
 	}

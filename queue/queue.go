@@ -246,6 +246,7 @@ func (q *Queue) Close() error {
 	for _, r := range q.known() {
 		r.missHeld()
 	}
+	q.flushUnwritten()
 	err := errors.Join(q.closeErr, q.saveCheckpoints(), q.store.Close(), q.losses.close(), q.lock.Close())
 	if err != nil {
 		q.closeErr = fmt.Errorf("close queue in %s: %w", q.opt.Dir, err)

@@ -49,6 +49,9 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 			return r.endOfFile() // superseded: written again in the next segment after a failed sync
 		}
 		if h.First > r.next {
+			if err := r.withheld(true); err != nil {
+				return lost, false, err
+			}
 			lost = checkpoint.Range{First: r.next, Last: h.First - 1}
 			r.writeOff(lost)
 			r.scan = nil // the frame is read again once the loss is booked
@@ -159,6 +162,9 @@ func (r *Reader) endOfFile() (lost checkpoint.Range, found bool, err error) {
 		return lost, false, nil // it has grown, or is dropped and cut
 	}
 	if last := r.in.last.Load(); r.next <= last {
+		if err := r.withheld(false); err != nil {
+			return lost, false, err
+		}
 		lost = checkpoint.Range{First: r.next, Last: last}
 		r.writeOff(lost)
 	}

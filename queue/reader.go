@@ -44,6 +44,7 @@ type Reader struct {
 	at      int64 // the end of the last good frame
 	bad     []segment.Part
 
+	unread   unread
 	reopened int // how often the segment was opened again because of the damage that comes next
 }
 

@@ -34,8 +34,9 @@ type world struct {
 	stdin                *os.File // where the daemon's standard input is written
 	log                  *os.File // that a file input reads
 	feeding              []func() error
-	told                 int               // bytes of the daemon's output that were looked at
-	rows                 []reliability.Row // of the faults so far
+	told                 int                  // bytes of the daemon's output that were looked at
+	said                 map[string]time.Time // when the log last said what faults are known by
+	rows                 []reliability.Row    // of the faults so far
 }
 
 // places are where a world has its files.
@@ -51,7 +52,7 @@ type places struct {
 func newWorld(t *testing.T, p places) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{t: t, place: p, ends: map[string]*end{}, http: rig.OwnAddress(t), tcp: rig.OwnAddress(t), udp: rig.OwnAddress(t), unix: filepath.Join(dir, "in.sock")}
+	w := &world{t: t, place: p, ends: map[string]*end{}, said: map[string]time.Time{}, http: rig.OwnAddress(t), tcp: rig.OwnAddress(t), udp: rig.OwnAddress(t), unix: filepath.Join(dir, "in.sock")}
 	outHTTP, outTCP, outLate, outUDP, outUnix := rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t), filepath.Join(dir, "out.sock")
 	w.outputs = fmt.Sprintf(`
 [output.file]
@@ -89,6 +90,14 @@ timeout = "10m"
 	must(t, err)
 	t.Cleanup(w.sink.Close)
 	w.late = newGate(t, outLate, w.ends["late"].arrived)
+	t.Cleanup(func() {
+		if w.Proc == nil || !t.Failed() {
+			return
+		}
+		w.Proc.Kill()
+		out := w.Proc.Output()
+		t.Logf("seed %d, output of the daemon, its end:\n%s", w.Judge.Seed(), out[max(0, len(out)-8000):])
+	})
 	must(t, os.MkdirAll(p.logs, 0o755))
 	w.log, err = os.OpenFile(filepath.Join(p.logs, "app.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	must(t, err)

@@ -1,0 +1,104 @@
+package queue
+
+import (
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"logmule/queue/segment"
+)
+
+// refuseReads makes reads of segments that match fail until it is called with nil.
+func (b *bench) refuseReads(match func(name string, offset, size int64) bool) {
+	b.fsys.FailReads(func(name string, offset int64, size int) error {
+		if match != nil && strings.HasSuffix(name, ".seg") && match(name, offset, int64(size)) {
+			return syscall.EIO
+		}
+		return nil
+	})
+}
+
+// TestDiskAwayForAWhile: a disk that gives nothing has not lost anything. Its records are waited for.
+func TestDiskAwayForAWhile(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.readPatience, o.awayPatience = time.Nanosecond, time.Nanosecond })
+	want := b.fill(40, 8000)
+	b.reopen()
+	r := b.q.Reader("out", Oldest)
+	got, _ := b.take(r, 5)
+	r.Rewind() // or the rest comes out of memory that was read ahead
+	got = got[:0]
+	b.refuseReads(func(string, int64, int64) bool { return true })
+	var f segment.Frame
+	for range 3 {
+		if ok, lost, err := r.TryNext(&f); ok || lost.Last != 0 || err == nil {
+			t.Fatalf("from a disk that gives nothing: %v, %v lost, %v", ok, lost, err)
+		}
+	}
+	b.refuseReads(nil)
+	more, lost := b.take(r, 35)
+	equal(t, "after the disk came back", append(got, more...), want[5:])
+	if lost != 0 || len(b.ledger()) != 0 {
+		t.Errorf("%d lost, the ledger has %v", lost, b.ledger())
+	}
+}
+
+// TestUnreadableSectors: what is unreadable for good is given up, and no more than that.
+func TestUnreadableSectors(t *testing.T) {
+	for name, match := range map[string]func(first string) func(name string, offset, size int64) bool{
+		"part": func(first string) func(string, int64, int64) bool {
+			return func(name string, offset, size int64) bool {
+				return name == first && offset <= 16<<10 && 16<<10 < offset+size
+			}
+		},
+		"segment": func(first string) func(string, int64, int64) bool {
+			return func(name string, _, _ int64) bool { return name == first }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const patience = 300 * time.Millisecond
+			b := newBench(t, func(o *Options) { o.readPatience, o.awayPatience = patience, patience })
+			want := b.fill(40, 8000)
+			b.reopen()
+			bad := match(b.q.files.snapshot()[0].path)
+			var refused atomic.Int64
+			b.refuseReads(func(name string, offset, size int64) bool {
+				if bad(name, offset, size) {
+					refused.Add(1)
+					return true
+				}
+				return false
+			})
+			r := b.q.Reader("out", Oldest)
+			began := time.Now()
+			var f segment.Frame
+			var lost, came uint64
+			for came+lost < uint64(len(want)) {
+				ok, gone, err := r.TryNext(&f)
+				if gone.Last != 0 {
+					lost += gone.Last - gone.First + 1
+				}
+				if ok {
+					came += uint64(f.Count)
+				}
+				if err != nil {
+					time.Sleep(10 * time.Millisecond) // as the engine does
+				}
+				if b.ctx.Err() != nil {
+					t.Fatalf("%d came, %d lost, %v", came, lost, err)
+				}
+			}
+			if refused.Load() == 0 || lost == 0 || came == 0 {
+				t.Errorf("%d reads refused, %d came, %d lost", refused.Load(), came, lost)
+			}
+			if waited := time.Since(began); waited < patience {
+				t.Errorf("given up after %v", waited)
+			}
+			if l := b.ledger(); len(l) != 1 || l[0].Count != lost || l[0].Cause != "unreadable" {
+				t.Errorf("%d lost, the ledger has %+v", lost, l)
+			}
+			b.refuseReads(nil)
+		})
+	}
+}
