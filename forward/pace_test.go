@@ -185,12 +185,7 @@ func TestMaxBacklog(t *testing.T) {
 			r.addOutputWith("out", fmt.Sprintf("max_backlog = '1MiB'\nin_flight = %d", inFlight), crowded(out))
 			r.addOutput("other", other.build)
 			r.start()
-			noise := make([]byte, 5000)
-			for i := range 500 {
-				rand.Read(noise)
-				in.send(t, fmt.Sprintf("%06d %s", i, hex.EncodeToString(noise)))
-				time.Sleep(50 * time.Millisecond)
-			}
+			in.flood(t, 500)
 			time.Sleep(15 * time.Second)
 			synctest.Wait()
 			o := r.output("out")

@@ -2,6 +2,8 @@ package forward
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -170,6 +172,17 @@ func (i *tap) send(t *testing.T, records ...string) {
 	t.Helper()
 	if err := i.trySend(t.Context(), records...); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// flood sends that many records of 10 KB that do not compress, 20 a second, numbered.
+func (i *tap) flood(t *testing.T, records int) {
+	t.Helper()
+	noise := make([]byte, 5000)
+	for n := range records {
+		rand.Read(noise)
+		i.send(t, fmt.Sprintf("%06d %s", n, hex.EncodeToString(noise)))
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 

@@ -2,8 +2,6 @@ package forward
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
@@ -32,12 +30,7 @@ func TestMaxBacklogOfAHungOutput(t *testing.T) {
 			}
 			r.addOutputWith("out", fmt.Sprintf("max_backlog = '1MiB'\nin_flight = %d\nrate_limit = '200KiB'", inFlight), crowded(out))
 			r.start()
-			noise := make([]byte, 5000)
-			for i := range 500 {
-				rand.Read(noise)
-				in.send(t, fmt.Sprintf("%06d %s", i, hex.EncodeToString(noise)))
-				time.Sleep(50 * time.Millisecond)
-			}
+			in.flood(t, 500)
 			time.Sleep(15 * time.Second)
 			synctest.Wait()
 			if o := r.output("out"); o.BacklogBytes > 1<<20 || o.BacklogBytes < 800<<10 || o.Shed == 0 || o.Position == 1 {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -126,14 +125,7 @@ func TestShedAll(t *testing.T) {
 	b := newBench(t, nil)
 	r := b.q.Reader("slow", Oldest)
 	b.fill(3, 100)
-	var held atomic.Bool
-	held.Store(true)
-	b.fsys.FailMatching(func(op faultfs.Op) error {
-		if held.Load() && op.Kind == faultfs.Sync && isSeg(op) {
-			return syscall.EIO
-		}
-		return nil
-	})
+	held := b.refuse(syscall.EIO, faultfs.Sync)
 	if _, err := b.q.Append(b.ctx, []segment.Run{linesRun("not durable")}); err != nil {
 		t.Fatal(err)
 	}
@@ -152,14 +144,7 @@ func TestShedNeedsTheLedger(t *testing.T) {
 	b := newBench(t, nil)
 	r := b.q.Reader("slow", Oldest)
 	b.fill(3, 100)
-	var broken atomic.Bool
-	broken.Store(true)
-	b.fsys.FailMatching(func(op faultfs.Op) error {
-		if broken.Load() && strings.HasPrefix(op.Name, "/data/losses.jsonl") {
-			return syscall.EIO
-		}
-		return nil
-	})
+	broken := b.refuseIf(syscall.EIO, func(op faultfs.Op) bool { return strings.HasPrefix(op.Name, "/data/losses.jsonl") })
 	if n := r.Shed(1); n != 0 {
 		t.Errorf("%d dropped without a line in the ledger", n)
 	}

@@ -53,10 +53,15 @@ func (b *bench) checkpoint(r *Reader) {
 
 // refuse makes operations of these kinds on segments fail, until the value that it returns is false.
 func (b *bench) refuse(err error, kinds ...faultfs.Kind) *atomic.Bool {
+	return b.refuseIf(err, func(op faultfs.Op) bool { return isSeg(op) && slices.Contains(kinds, op.Kind) })
+}
+
+// refuseIf is refuse for operations that match.
+func (b *bench) refuseIf(err error, match func(op faultfs.Op) bool) *atomic.Bool {
 	on := new(atomic.Bool)
 	on.Store(true)
 	b.fsys.FailMatching(func(op faultfs.Op) error {
-		if on.Load() && isSeg(op) && slices.Contains(kinds, op.Kind) {
+		if on.Load() && match(op) {
 			return err
 		}
 		return nil

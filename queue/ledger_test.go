@@ -3,7 +3,6 @@ package queue
 import (
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -100,14 +99,7 @@ func TestOverlappingLoss(t *testing.T) {
 func TestLedgerComesLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, small(DropNewest))
-		var refuse atomic.Bool
-		refuse.Store(true)
-		b.fsys.FailMatching(func(op faultfs.Op) error {
-			if refuse.Load() && strings.Contains(op.Name, "losses") {
-				return syscall.ENOSPC
-			}
-			return nil
-		})
+		refuse := b.refuseIf(syscall.ENOSPC, func(op faultfs.Op) bool { return strings.Contains(op.Name, "losses") })
 		b.pourUntilDropped()
 		time.Sleep(300 * time.Millisecond)
 		refuse.Store(false)

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"fmt"
-	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -95,14 +94,7 @@ func TestAcceptedBeforeTheChange(t *testing.T) {
 	b := newBench(t, small(DropOldest))
 	b.q.Reader("out", Oldest)
 	b.fill(100, 20000)
-	var broken atomic.Bool
-	broken.Store(true)
-	b.fsys.FailMatching(func(op faultfs.Op) error {
-		if broken.Load() && op.Kind == faultfs.Sync && isSeg(op) {
-			return syscall.EIO
-		}
-		return nil
-	})
+	broken := b.refuse(syscall.EIO, faultfs.Sync)
 	var last uint64
 	for i := range 3 {
 		n, err := b.q.Append(b.ctx, []segment.Run{linesRun(noise(uint64(i), 18000))})

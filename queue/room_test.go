@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -65,14 +64,7 @@ func TestKeepForAllGone(t *testing.T) {
 func TestFaultStays(t *testing.T) {
 	b := newBench(t, nil)
 	b.append("one")
-	var refuse atomic.Bool
-	refuse.Store(true)
-	b.fsys.FailMatching(func(op faultfs.Op) error {
-		if refuse.Load() && isSeg(op) && op.Kind == faultfs.Sync {
-			return syscall.EIO
-		}
-		return nil
-	})
+	refuse := b.refuse(syscall.EIO, faultfs.Sync)
 	b.q.Reader("out", Oldest) // a positions frame is due
 	waitFor(t, "fault", func() bool { return b.q.Status().Fault != "" })
 	refuse.Store(false)

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -72,14 +71,7 @@ func TestSources(t *testing.T) {
 func TestSourcesOfAcceptedPacks(t *testing.T) {
 	b := newBench(t, nil)
 	b.appendRun(sourced("in/a", "1", "one"))
-	var held atomic.Bool
-	held.Store(true)
-	b.fsys.FailMatching(func(op faultfs.Op) error {
-		if held.Load() && op.Kind == faultfs.Sync && isSeg(op) {
-			return syscall.EIO
-		}
-		return nil
-	})
+	held := b.refuse(syscall.EIO, faultfs.Sync)
 	for i, run := range []segment.Run{sourced("in/a", "2", "two"), sourced("in/a", "3", noise(3, 40000))} { // gathered, and a frame of its own
 		if _, err := b.q.Append(b.ctx, []segment.Run{run}); err != nil {
 			t.Fatal(err)

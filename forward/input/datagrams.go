@@ -29,6 +29,17 @@ const (
 
 var datagramFramings = []string{"datagram", "newline"}
 
+// checkDatagrams judges the keys that all inputs of datagrams have.
+func checkDatagrams(framing string, maxRecord config.Bytes, c codecKeys) error {
+	if err := checkWord("framing", framing, datagramFramings); err != nil {
+		return err
+	}
+	if err := checkMaxRecord(maxRecord); err != nil {
+		return err
+	}
+	return c.check()
+}
+
 // datagrams turns what a socket receives into packs, in place. Everything that waits in the socket becomes one pack, as
 // far as the block has room: lines if all is of one peer and no record holds an LF; records that name their peer if not.
 //

@@ -41,16 +41,10 @@ func newUDP(decode func(into any) error, env Env) (Input, error) {
 	if err := judgeListen(keys.Listen, keys.Insecure, "use 127.0.0.1 or ::1, or add insecure = true"); err != nil {
 		return nil, err
 	}
-	if err := checkWord("framing", keys.Framing, datagramFramings); err != nil {
-		return nil, err
-	}
-	if err := checkMaxRecord(keys.MaxRecord); err != nil {
+	if err := checkDatagrams(keys.Framing, keys.MaxRecord, keys.codecKeys); err != nil {
 		return nil, err
 	}
 	if err := checkReceiveBuffer(keys.ReceiveBuffer); err != nil {
-		return nil, err
-	}
-	if err := keys.check(); err != nil {
 		return nil, err
 	}
 	return &udp{env: env, listen: keys.Listen, framing: keys.Framing, max: int(keys.MaxRecord), buffer: int(keys.ReceiveBuffer), codec: keys.Codec}, nil

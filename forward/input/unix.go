@@ -77,13 +77,7 @@ func (k *streamKeys) choose(datagrams bool) error {
 	if k.TLS.On() {
 		return fmt.Errorf(`tls is for connections; remove it, or use socket = "stream"`)
 	}
-	if err := checkWord("framing", k.Framing, datagramFramings); err != nil {
-		return err
-	}
-	if err := checkMaxRecord(k.MaxRecord); err != nil {
-		return err
-	}
-	return k.codecKeys.check()
+	return checkDatagrams(k.Framing, k.MaxRecord, k.codecKeys)
 }
 
 // Run serves until ctx ends. Then nothing more is read from connections, and of datagrams what the socket has still got.
