@@ -31,14 +31,22 @@ func (l *lane) rest(stop context.Context, d time.Duration) bool {
 		if l.swamped() {
 			l.shedOthers(stop)
 		}
-		if n := l.sheddings.Load(); n != l.seen {
-			l.seen = n
-			if b := &l.hand.batch; b.Len() == 0 || len(l.reader.Within(b.First, b.Last)) > 0 {
-				l.giveUp(stop, false)
-				return false
-			}
+		if l.dropped() {
+			l.giveUp(stop, false)
+			return false
 		}
 	}
+}
+
+// dropped says that some of the batch was dropped for max_backlog since this was last asked, or without a batch that
+// anything was.
+func (l *lane) dropped() bool {
+	n, b := l.sheddings.Load(), &l.hand.batch
+	if n == l.seen {
+		return false
+	}
+	l.seen = n
+	return b.Len() == 0 || len(l.reader.Within(b.First, b.Last)) > 0
 }
 
 // watch looks at max_backlog for a lane whose Send may hang, until the function that it returns is called.

@@ -55,9 +55,9 @@ func (f *feed) spare() *slot {
 
 // unused gives a spare slot back.
 func (f *feed) unused(s *slot) {
-	s.size = max(s.size, int(s.frame.Raw))
-	f.use(s)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	s.size = max(s.size, int(s.frame.Raw))
+	s.users++
 	f.leave(s)
 }
