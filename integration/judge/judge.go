@@ -12,6 +12,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 )
@@ -130,6 +131,8 @@ type Destination struct {
 	judge *Judge
 	name  string
 
+	owed map[string]*bitmap // by source; nil: all that is acknowledged
+
 	mu       sync.Mutex
 	arrivals uint64
 	sources  map[string]*arrived
@@ -155,6 +158,31 @@ func (j *Judge) Destination(name string) *Destination {
 	d := &Destination{judge: j, name: name, sources: map[string]*arrived{}}
 	j.mu.destinations = append(j.mu.destinations, d)
 	return d
+}
+
+// DestinationAsOfNow makes a destination to which is owed what was acknowledged before, and nothing later: that of a copy.
+func (j *Judge) DestinationAsOfNow(name string) *Destination {
+	d := j.Destination(name)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	d.owed = map[string]*bitmap{}
+	for name, s := range j.mu.sources {
+		s.mu.Lock()
+		d.owed[name] = &bitmap{words: slices.Clone(s.acknowledged.words), count: s.acknowledged.count}
+		s.mu.Unlock()
+	}
+	return d
+}
+
+// due is what a destination is owed of a source, whose mutex is held.
+func (d *Destination) due(s *Source) *bitmap {
+	if d.owed == nil {
+		return &s.acknowledged
+	}
+	if due := d.owed[s.name]; due != nil {
+		return due
+	}
+	return &bitmap{}
 }
 
 // Arrived notes one record, without its LF. The bytes are not kept.
@@ -234,7 +262,7 @@ func (d *Destination) Owes() uint64 {
 			seen = a.seen
 		}
 		s.mu.Lock()
-		owed += s.acknowledged.without(&seen)
+		owed += d.due(s).without(&seen)
 		s.mu.Unlock()
 	}
 	return owed

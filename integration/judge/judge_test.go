@@ -203,3 +203,32 @@ func TestMemoryIsBitsForEachRecord(t *testing.T) {
 		t.Error("a record holds a LF")
 	}
 }
+
+// TestJudgeAsOfNow: a copy owes what was acknowledged before it was made; what came later may be in it.
+func TestJudgeAsOfNow(t *testing.T) {
+	j := New(7)
+	s := j.Source("a")
+	var records [][]byte
+	send := func() {
+		record, number := s.Append(nil, 60)
+		s.Acknowledged(number, number)
+		records = append(records, record)
+	}
+	send()
+	send()
+	d := j.DestinationAsOfNow("copy")
+	send()
+	j.Source("b").Acknowledged(1, 1)
+	if owes := d.Owes(); owes != 2 {
+		t.Errorf("owes %d records", owes)
+	}
+	d.Arrived(records[0])
+	if f := j.Verdict().Findings[0]; f.Lost.Count != 1 || f.Owed != 2 {
+		t.Errorf("%+v", f)
+	}
+	d.Arrived(records[1])
+	d.Arrived(records[2])
+	if err := j.Verdict().Err(0); err != nil || d.Owes() != 0 {
+		t.Error(err)
+	}
+}

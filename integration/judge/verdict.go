@@ -16,7 +16,7 @@ type Verdict struct {
 type Finding struct {
 	Destination string
 	Sent        uint64 // records that the sources made
-	Owed        uint64 // records acknowledged to the sources
+	Owed        uint64 // records acknowledged to the sources, in time
 	Arrived     uint64 // different records that came
 	Lost        Tally  // acknowledged, never came
 	Altered     Tally  // came, and are no record of this run bit for bit
@@ -40,7 +40,7 @@ func (j *Judge) Verdict() Verdict {
 		d.mu.Lock()
 		f := Finding{Destination: d.name, Altered: d.altered, Invented: d.invented}
 		for _, name := range names {
-			f.add(j.mu.sources[name], d.sources[name])
+			f.add(d, j.mu.sources[name], d.sources[name])
 		}
 		d.mu.Unlock()
 		v.Findings = append(v.Findings, f)
@@ -48,21 +48,22 @@ func (j *Judge) Verdict() Verdict {
 	return v
 }
 
-func (f *Finding) add(s *Source, a *arrived) {
+func (f *Finding) add(d *Destination, s *Source, a *arrived) {
 	if a == nil {
 		a = &arrived{}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	due := d.due(s)
 	f.Sent += s.next - 1
-	f.Owed += s.acknowledged.count
+	f.Owed += due.count
 	f.Arrived += a.seen.count
 	f.Refused.add(a.refused)
 	f.Disordered.add(a.disordered)
 	f.Doubled.add(a.doubled)
-	f.Lost.Count += s.acknowledged.without(&a.seen)
-	if s.acknowledged.without(&a.seen) > 0 {
-		s.acknowledged.missing(&a.seen, func(first, last uint64) { f.Lost.place("%s %d to %d", s.name, first, last) })
+	f.Lost.Count += due.without(&a.seen)
+	if due.without(&a.seen) > 0 {
+		due.missing(&a.seen, func(first, last uint64) { f.Lost.place("%s %d to %d", s.name, first, last) })
 	}
 }
 
