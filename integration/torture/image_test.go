@@ -98,7 +98,11 @@ func (i *imaged) run() {
 			break
 		}
 	}
-	for mode, r := range i.rows {
+	for _, mode := range modes {
+		r := i.rows[mode]
+		if r == nil {
+			continue // a smoke takes one
+		}
 		reliability.Add(i.t, reliability.Row{Part: reliability.Images, Fault: fmt.Sprintf("%s, snapshot under load, mode %s", i.kind, mode), Tried: r.tried, Doubled: r.doubled, Back: r.ready,
 			Outcome: "the journal was replayed, the daemon started by itself, nothing acknowledged lost"})
 	}
