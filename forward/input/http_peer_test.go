@@ -141,7 +141,7 @@ func TestHTTP2(t *testing.T) {
 			return Receipt{}, ErrDropped
 		}
 		return st.emit(ctx, p)
-	}, func(h *httpInput) { h.stall = 50 * time.Millisecond })
+	}, func(h *httpInput) { h.stall = 500 * time.Millisecond })
 	c := peer(t, 2, nil)
 	var dialed atomic.Int32
 	c.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {

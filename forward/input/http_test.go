@@ -171,7 +171,7 @@ func raw(t testing.TB, address, text string, then func(*net.TCPConn)) string {
 
 func TestHTTPUnreadableBody(t *testing.T) {
 	st := newStore()
-	r := begin(t, "http", anyPort, st.emit, func(h *httpInput) { h.stall = 50 * time.Millisecond })
+	r := begin(t, "http", anyPort, st.emit, func(h *httpInput) { h.stall = 500 * time.Millisecond })
 	closeWrite := func(c *net.TCPConn) { c.CloseWrite() }
 	for name, x := range map[string]struct {
 		text   string
@@ -243,11 +243,11 @@ func TestHTTPWaitsForDurability(t *testing.T) {
 func TestHTTPOutlastsStall(t *testing.T) {
 	st := newStore()
 	st.log = newDurability()
-	r := begin(t, "http", anyPort, st.emit, func(h *httpInput) { h.stall, h.gone = 10*time.Millisecond, time.Millisecond })
+	r := begin(t, "http", anyPort, st.emit, func(h *httpInput) { h.stall, h.gone = 200*time.Millisecond, time.Millisecond })
 	conn := dial(t, r.address)
 	say(t, conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\none\n")
 	<-st.log.waiting
-	conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
 	if n, err := conn.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the connection ends while waiting: %v", err)
 	}
