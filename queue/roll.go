@@ -17,6 +17,9 @@ func (w *writer) open() error {
 		Queue: q.id, Epoch: q.epoch, Salt: segment.NewSalt(), First: w.durable + 1, Previous: w.link,
 		Created: time.Now().UnixNano(), Size: uint64(q.grown(base, set)),
 	}
+	if q.opt.Sync.Mode != SyncAlways {
+		h.Compat |= segment.Relaxed
+	}
 	var out *segment.Writer
 	err := w.untilRoom(func() error {
 		err := w.makeRoom(segment.HeaderSize)

@@ -327,7 +327,7 @@ func (c *checker) book(f finding) {
 			r.TornTailBytes += f.length
 		}
 		if f.lost.First > 0 {
-			r.note(fmt.Sprintf("records %d to %d were never acknowledged and are gone", f.lost.First, f.lost.Last))
+			r.note(f.tornRecords())
 		}
 		return
 	}

@@ -191,7 +191,7 @@ func (s *ledgerSums) losses(f finding, mark uint64, copied string) []Loss {
 		for _, half := range []struct {
 			first, last  uint64
 			acknowledged string
-		}{{r.First, min(r.Last, mark), Acknowledged}, {max(r.First, mark+1), r.Last, NotAcknowledged}} {
+		}{{r.First, min(r.Last, mark), Acknowledged}, {max(r.First, mark+1), r.Last, f.acknowledgedBeyondMark()}} {
 			if half.first > half.last {
 				continue
 			}
@@ -201,6 +201,31 @@ func (s *ledgerSums) losses(f finding, mark uint64, copied string) []Loss {
 		}
 	}
 	return losses
+}
+
+// relaxed says whether records were acknowledged before they were durable.
+func (f finding) relaxed() bool {
+	p := f.part
+	if p == nil {
+		p = f.after
+	}
+	return p != nil && p.header.Compat&segment.Relaxed != 0
+}
+
+// acknowledgedBeyondMark is what is known of records that were never durable.
+func (f finding) acknowledgedBeyondMark() string {
+	if f.relaxed() {
+		return AcknowledgedUnknown
+	}
+	return NotAcknowledged
+}
+
+// tornRecords is the note on records that a crash has taken.
+func (f finding) tornRecords() string {
+	if f.relaxed() {
+		return fmt.Sprintf("records %d to %d were not on the disk yet and are gone; sync was not \"always\", so they may have been acknowledged", f.lost.First, f.lost.Last)
+	}
+	return fmt.Sprintf("records %d to %d were never acknowledged and are gone", f.lost.First, f.lost.Last)
 }
 
 // damage is a finding as a report shows it.

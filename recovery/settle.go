@@ -96,7 +96,7 @@ func (s *starter) book(f finding, copied string) {
 			s.Report.TornTailBytes += f.length
 		}
 		if f.lost.First > 0 {
-			s.Report.note(fmt.Sprintf("records %d to %d were never acknowledged and are gone", f.lost.First, f.lost.Last))
+			s.Report.note(f.tornRecords())
 		}
 	case s.sums.history(f):
 	case copied != "":

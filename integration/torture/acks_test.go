@@ -77,8 +77,8 @@ func (a *acks) powerLost(crash func() error) error {
 	return a.count()
 }
 
-// loss is what power losses have cost.
-type loss struct {
+// toll is what power losses have cost.
+type toll struct {
 	records uint64
 	rounds  map[int]uint64
 	most    uint64        // by one of them
@@ -87,10 +87,10 @@ type loss struct {
 }
 
 // cost counts what was acknowledged and has never come.
-func (a *acks) cost(came *repeats) loss {
+func (a *acks) cost(came *repeats) toll {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := loss{rounds: map[int]uint64{}}
+	l := toll{rounds: map[int]uint64{}}
 	for head, g := range a.given {
 		if came.has(head) {
 			continue

@@ -50,7 +50,7 @@ func TestPowerLoss(t *testing.T) {
 	began := time.Now()
 	for n := uint64(0); left > 0 && !t.Failed(); n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			s := newSite(t, seed+n, "")
+			s := newSite(t, seed+n, small)
 			t.Cleanup(s.keep)
 			in := min(left, 5+s.r.IntN(30))
 			left -= in

@@ -130,9 +130,17 @@ func (r *repeats) verdict() (reach time.Duration, err error) {
 
 // sequences checks that a sequence always stands for the same record: one that a destination has seen is never used again.
 type sequences struct {
+	perEpoch bool // the sequence together with the epoch: all that holds where nothing is synced
+
 	mu    sync.Mutex
-	known map[uint64]uint64 // hash of the record
+	known map[identity]uint64 // hash of the record
 	bad   judge.Tally
+}
+
+// identity is what a record is known by.
+type identity struct {
+	epoch    string // empty: of all starts
+	sequence uint64
 }
 
 // batchID is the end of a batch's id: its first and last sequence, and where it was cut in two, which of its records these are.
@@ -163,7 +171,7 @@ func (s *sequences) watch(key string, body []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known == nil {
-		s.known = map[uint64]uint64{}
+		s.known = map[identity]uint64{}
 	}
 	records := bytes.Count(body, []byte{'\n'})
 	first := firstOf(key, records)
@@ -172,15 +180,19 @@ func (s *sequences) watch(key string, body []byte) {
 		s.bad.Where = append(s.bad.Where, fmt.Sprintf("%s for %d records", key, records))
 		return
 	}
+	id := identity{sequence: first}
+	if s.perEpoch {
+		id.epoch = key[:len(key)-len(batchID.FindString(key))]
+	}
 	rig.Lines(body, func(line []byte) {
 		h := fnv.New64a()
 		_, _ = h.Write(line)
-		if sum, known := s.known[first]; known && sum != h.Sum64() {
+		if sum, known := s.known[id]; known && sum != h.Sum64() {
 			s.bad.Count++
-			s.bad.Where = append(s.bad.Where, fmt.Sprintf("%d, in %s: %.60q", first, key, line))
+			s.bad.Where = append(s.bad.Where, fmt.Sprintf("%d, in %s: %.60q", id.sequence, key, line))
 		}
-		s.known[first] = h.Sum64()
-		first++
+		s.known[id] = h.Sum64()
+		id.sequence++
 	})
 }
 

@@ -30,7 +30,8 @@ type site struct {
 	r    *rand.Rand
 
 	archive string // file that the file output appends to
-	http    *repeats
+	sink    *rig.HTTPSink
+	http    *repeats // what the sink gets
 	tcp     *repeats
 	file    *judge.Destination // what the archive holds in the end
 	seqs    sequences
@@ -46,7 +47,10 @@ type site struct {
 // resend is that of the tcp output.
 const resend = 16 << 10
 
-// newSite makes one; queue is what stands in its section [queue]. seed and name make its choices its own.
+// small are segments so small that they are begun, sealed and deleted many times a second.
+const small = "segment_size = \"64KiB\"\n"
+
+// newSite makes one; queue is what stands in its section [queue].
 func newSite(t *testing.T, seed uint64, queue string) *site {
 	t.Helper()
 	dir := t.TempDir()
@@ -57,7 +61,6 @@ func newSite(t *testing.T, seed uint64, queue string) *site {
 	s := &site{t: t, disk: d, archive: filepath.Join(d.Path(), "archive", "all.log")}
 	s.Lab = rig.NewLab(t, dir, filepath.Join(d.Path(), "data"), rig.OwnAddress(t), fmt.Sprintf(`
 [queue]
-segment_size = "64KiB"
 %s
 [input.in]
 type = "http"
@@ -84,7 +87,8 @@ path = %q
 	s.http = newRepeats(s.Judge.Destination("http"), 0)
 	s.tcp = newRepeats(s.Judge.Destination("tcp"), resend)
 	s.file = s.Judge.Destination("archive")
-	rig.StartHTTPSink(t, httpOut, s.http.arrived).Watch(s.seqs.watch)
+	s.sink = rig.StartHTTPSink(t, httpOut, s.http.arrived)
+	s.sink.Watch(s.seqs.watch)
 	rig.StartTCPSink(t, tcpOut, s.tcp.arrived)
 	s.in, s.log = "http://"+in+"/", filepath.Join(dir, "program.log")
 	return s
@@ -171,11 +175,17 @@ func (s *site) launch() {
 // start starts the daemon, which must be ready by itself, and waits until the load goes on.
 func (s *site) start() {
 	s.t.Helper()
+	s.startIdle()
+	s.goesOn()
+}
+
+// startIdle is start where the load has ended.
+func (s *site) startIdle() {
+	s.t.Helper()
 	s.launch()
 	took, err := s.Proc.Ready(rig.Patience)
 	must(s.t, err)
 	s.ready = append(s.ready, took)
-	s.goesOn()
 }
 
 // goesOn waits until something more is acknowledged.

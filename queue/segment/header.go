@@ -31,8 +31,11 @@ const (
 	headerMagic  = "\x89LMSEG\r\n" // the first byte and the line end show a transfer as text
 	headerFields = 112             // bytes in use; the trailer keeps a copy of them
 
-	knownIncompat = 0 // version 1 defines no feature bits
+	knownIncompat = 0 // version 1 defines none
 )
+
+// Relaxed is a bit of Header.Compat: the segment was written with a sync policy that acknowledges records before they are durable.
+const Relaxed = 1 << 0
 
 // Name is the name of the segment's file.
 func (h Header) Name() Name { return Name{First: h.First, Salt: h.Salt} }
