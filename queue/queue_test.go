@@ -224,7 +224,8 @@ func TestOrderOfProducers(t *testing.T) {
 
 // TestAppendIsAtomic: all runs of one Append get neighbouring sequences, or none is stored.
 func TestAppendIsAtomic(t *testing.T) {
-	b := newBench(t, nil)
+	disk := &tight{}
+	b := newBench(t, func(o *Options) { disk.FS, o.FS = o.FS.(*faultfs.FS), disk })
 	runs := []segment.Run{linesRun("a"), linesRun(noise(1, 40000)), linesRun("b", "c"), linesRun(noise(2, 20000)), linesRun("d")}
 	last, err := b.q.Append(b.ctx, runs)
 	if err != nil || last != 6 {
@@ -233,15 +234,14 @@ func TestAppendIsAtomic(t *testing.T) {
 	r := b.q.Reader("out", Oldest)
 	got, _ := b.take(r, 6)
 	equal(t, "runs", got, []string{"a", noise(1, 40000), "b", "c", noise(2, 20000), "d"})
-	b.q.in.Lock()
-	b.q.full = true
-	b.q.in.Unlock()
+	disk.on.Store(true)
+	waitFor(t, "full", func() bool { b.q.work.poke(); return b.q.Status().Full })
 	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Millisecond)
 	defer cancel()
 	if _, err := b.q.Append(ctx, runs); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("append to a full queue: %v", err)
 	}
-	b.q.setFull(nil)
+	disk.on.Store(false)
 	if last := b.append("e"); last != 7 {
 		t.Fatalf("sequence %d after a refused append, want 7", last)
 	}
