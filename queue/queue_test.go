@@ -136,29 +136,6 @@ func (b *bench) ledger() []recovery.Loss {
 	return losses
 }
 
-func equal(t *testing.T, what string, got, want []string) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Fatalf("%s: %d records, want %d", what, len(got), len(want))
-	}
-	for i := range want {
-		if got[i] != want[i] {
-			t.Fatalf("%s: record %d is %.40q, want %.40q", what, i, got[i], want[i])
-		}
-	}
-}
-
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 // TestReadersAreIndependent: every output gets every record, from memory or from disk, over a restart, and what all
 // have done is deleted.
 func TestReadersAreIndependent(t *testing.T) {
