@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"io"
+	"log"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
 
@@ -35,6 +37,30 @@ func newLog(w io.Writer, keys config.Log) *daemonLog {
 	}
 	f := newFold(to)
 	return &daemonLog{Logger: slog.New(f), level: level, fold: f}
+}
+
+// libraryText bounds what is shown of a line that a library writes, which may quote a peer; in bytes.
+const libraryText = 200
+
+// libraries is where what libraries write to the standard log goes: net/http does that, with what peers say.
+type libraries struct{ log *slog.Logger }
+
+// Write logs a line.
+func (l libraries) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(strings.ToValidUTF8(string(line[:min(len(line), libraryText)]), "?"))
+	l.log.Warn("a library has found something strange", "text", text)
+	return len(line), nil
+}
+
+// adopt takes in what libraries write to the standard log, until the function that it returns is called.
+func (l *daemonLog) adopt() (leave func()) {
+	flags, to := log.Flags(), log.Writer()
+	log.SetFlags(0)
+	log.SetOutput(libraries{l.Logger})
+	return func() {
+		log.SetFlags(flags)
+		log.SetOutput(to)
+	}
 }
 
 func underJournal() bool {

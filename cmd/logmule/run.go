@@ -54,6 +54,7 @@ Exit status: 0 stopped, 1 failed or stopped at once, 2 usage.`,
 		}
 		log := newLog(stderr, cfg.Log)
 		defer log.fold.flush()
+		defer log.adopt()()
 		opt := forward.Options{Log: log.Logger, Level: log.level}
 		if cmd.Flags().Changed("config") {
 			opt.Load = func() (*config.Config, error) { return config.Load(*file) }

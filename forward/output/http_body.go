@@ -38,10 +38,17 @@ func (b *body) reader() io.ReadCloser {
 
 // again is GetBody: net/http asks for it when an idle connection turns out to be dead and it wants to use a new one.
 func (b *body) again() (io.ReadCloser, error) {
-	if b.wire != nil && b.wire.sent.Load() != b.from {
+	if w, from := b.on(); w != nil && w.sent.Load() != from {
 		return nil, errSent
 	}
 	return b.reader(), nil
+}
+
+// on is the connection that the request is on, nil for none, and what was sent on it before.
+func (b *body) on() (*wire, int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.wire, b.from
 }
 
 func (b *body) gotConn(info httptrace.GotConnInfo) {
@@ -50,6 +57,8 @@ func (b *body) gotConn(info httptrace.GotConnInfo) {
 		conn = secure.NetConn()
 	}
 	if w, ok := conn.(*wire); ok {
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.wire, b.from = w, w.sent.Load()
 	}
 }
@@ -121,8 +130,21 @@ func (r *bodyReader) Close() error { return nil }
 // that the peer has closed counts as done, and the next read tells what became of it.
 type wire struct {
 	net.Conn
+	raw    syscall.RawConn // nil: not known
 	sent   atomic.Int64
 	broken atomic.Bool
+}
+
+// taken is how many bytes the peer's kernel has; where that is not known, how many this one has taken.
+func (w *wire) taken() uint64 {
+	taken, err := uint64(0), errors.ErrUnsupported
+	if w.raw != nil {
+		_ = w.raw.Control(func(fd uintptr) { taken, err = acknowledged(fd) }) // what is closed makes no progress
+	}
+	if errors.Is(err, errors.ErrUnsupported) {
+		return uint64(w.sent.Load())
+	}
+	return taken
 }
 
 func (w *wire) Write(p []byte) (int, error) {
@@ -144,5 +166,9 @@ func (h *httpOutput) dial(ctx context.Context, network, address string) (net.Con
 	if h.wires.Swap(true) {
 		h.env.Counters.Reconnects.Add(1)
 	}
-	return &wire{Conn: conn}, nil
+	w := &wire{Conn: conn}
+	if c, ok := conn.(syscall.Conn); ok {
+		w.raw, _ = c.SyscallConn() // fails only on a connection that is closed
+	}
+	return w, nil
 }

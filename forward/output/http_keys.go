@@ -17,7 +17,7 @@ import (
 
 type httpConfig struct {
 	URL         string            `toml:"url" doc:"where to POST, http:// or https://; a user and password in it are sent as basic authentication; needed"`
-	Timeout     config.Duration   `toml:"timeout" doc:"how long a request may take, its answer included"`
+	Timeout     config.Duration   `toml:"timeout" doc:"how long a request may stand still: nothing more of it is taken, and no answer comes"`
 	MaxBatch    config.Bytes      `toml:"max_batch" doc:"most bytes of records in a request, before compression; a larger single record has one of its own"`
 	Codec       string            `toml:"codec" doc:"what a record looks like: \"plain\" (its payload), \"syslog\" (RFC 5424) or \"syslog-3164\""`
 	Compression string            `toml:"compression" doc:"of bodies: \"none\", \"gzip\", \"zstd\" or \"snappy\" (one block)"`

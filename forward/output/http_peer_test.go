@@ -159,6 +159,38 @@ func TestHTTPTimeout(t *testing.T) {
 	}
 }
 
+// TestHTTPSlowLink: a request takes many times the timeout, because the way is slow; it never stands still.
+func TestHTTPSlowLink(t *testing.T) {
+	const timeout = 400 * time.Millisecond
+	whole := make(chan int, 1)
+	url := rawServer(t, func(conn *net.TCPConn, _ *bufio.Reader) {
+		tick := time.NewTicker(timeout / 8)
+		defer tick.Stop()
+		got, b := 0, make([]byte, 512<<10)
+		for start := time.Now(); time.Since(start) < 3*timeout; {
+			<-tick.C
+			n, err := conn.Read(b)
+			if got += n; err != nil {
+				break
+			}
+		}
+		for got < 32<<20 {
+			n, err := conn.Read(b)
+			if got += n; err != nil {
+				break
+			}
+		}
+		whole <- got
+		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	})
+	o := newTestHTTP(t, url, func(c *httpConfig) { c.Timeout, c.MaxBatch = config.Duration(timeout), mostBytes })
+	start := time.Now()
+	mustSend(t, o, batchOf("id", linesRun(strings.Repeat("x", 32<<20))))
+	if n, d := <-whole, time.Since(start); n < 32<<20 || d < 3*timeout {
+		t.Errorf("%d bytes came in %v", n, d)
+	}
+}
+
 // TestHTTPLongAnswers: a long answer is read so that the connection can be used again, one without end is not.
 func TestHTTPLongAnswers(t *testing.T) {
 	for size, reconnects := range map[int]uint64{60 << 10: 0, 8 << 20: 2} {

@@ -40,10 +40,11 @@ func (h *httpOutput) post(ctx context.Context, key string, size int) (refused st
 	if err != nil {
 		return "", fmt.Errorf("POST %s: %w", h.where, err)
 	}
-	within, cancel := context.WithTimeout(ctx, h.timeout)
-	defer cancel()
+	within, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	body := newBody(lines)
 	defer body.end()
+	defer newPatience(h.timeout, body, cancel).end()
 	trace := &httptrace.ClientTrace{GotConn: body.gotConn, WroteRequest: body.wrote}
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(within, trace), http.MethodPost, h.url.String(), nil)
 	if err != nil {
@@ -61,12 +62,23 @@ func (h *httpOutput) post(ctx context.Context, key string, size int) (refused st
 			h.transport.CloseIdleConnections()
 		}
 		if ctx.Err() == nil && within.Err() != nil {
-			err = fmt.Errorf("no answer within %s: %w", h.timeout, err)
+			err = context.Cause(within)
 		}
-		return "", fmt.Errorf("POST %s: %w", h.where, transport.Explain(err))
+		return "", fmt.Errorf("POST %s: %w", h.where, explainEnd(err))
 	}
 	defer resp.Body.Close()
 	return h.judge(within, resp, body)
+}
+
+// explainEnd says of the end of a connection what it was: net/http has hardly a word for it.
+func explainEnd(err error) error {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("the peer closed the connection before it had answered (%w)", err)
+	case strings.HasPrefix(err.Error(), "readLoopPeekFailLocked"):
+		return fmt.Errorf("the peer said something before it was asked (%w)", err)
+	}
+	return transport.Explain(bare(err))
 }
 
 // prepare reads the files that tls names, once.

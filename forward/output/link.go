@@ -92,7 +92,7 @@ func (l *link) read(lost chan<- struct{}) {
 	if _, l.err = io.Copy(io.Discard, from); l.err == nil {
 		l.err = errPeerClosed
 	}
-	l.err = transport.Explain(l.err)
+	l.err = bare(transport.Explain(l.err))
 	_ = l.conn.Close() // l.err says more
 	close(l.done)
 	if l.closing.Load() {
@@ -161,7 +161,18 @@ func (l *link) why(err error) error {
 	if !l.alive() {
 		return l.err
 	}
-	return err
+	return bare(err)
+}
+
+// bare is an error of a connection without the addresses, for a text that begins with the peer's.
+func bare(err error) error {
+	for {
+		op, ok := err.(*net.OpError) //nolint:errorlint // what wraps one says more than it
+		if !ok {
+			return err
+		}
+		err = op.Err
+	}
 }
 
 // unacknowledged returns how many written bytes the peer's kernel has not acknowledged.

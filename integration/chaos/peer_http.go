@@ -106,3 +106,22 @@ func CloseAsNext(v *Visit) {
 		}
 	}
 }
+
+// Unasked takes requests and answers them, and says more than it was asked for, after a while.
+func Unasked(v *Visit) {
+	from := bufio.NewReader(v)
+	for {
+		r, ok := v.request(from)
+		if !ok {
+			return
+		}
+		v.take(r)
+		if !v.say(accepted) {
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
+		if !v.say("220 mail.example ESMTP\r\n\x00\xff") {
+			return
+		}
+	}
+}

@@ -9,7 +9,7 @@ import (
 	"logmule/integration/rig"
 )
 
-// answered are the peers that make sense only to an output that waits for answers.
+// notAnswered is why a bad answer does nothing to some outputs.
 const notAnswered = "the output waits for no answer"
 
 // turned lets all new connections go to a bad peer, which ends with the fault.
@@ -89,6 +89,7 @@ func TestNetworksPeers(t *testing.T) {
 		turned(t, "the peer answers half a header, then nothing", answering(chaos.HalfAnswer, good)),
 		turned(t, "the peer answers 200 and half a body, then resets", answering(chaos.HalfBody, good)),
 		turned(t, "the peer answers garbage", answering(chaos.Garbage, good)),
+		turned(t, "the peer answers 200, and then says more", answering(chaos.Unasked, good)),
 		turned(t, "the peer answers 200 before it has the body", answering(chaos.EarlyAnswer, good)),
 		turned(t, "the peer chatters and throws away what it reads", always(chaos.Chatter, good)),
 		turned(t, "the peer resets at the first byte", always(chaos.Slam, good)),
