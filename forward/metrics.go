@@ -63,7 +63,7 @@ var (
 		gauge("queue_mark_sequence", "Last sequence known to be on stable storage.", nil, func(q *QueueStatus) float64 { return float64(q.Mark) }),
 		gauge("queue_next_sequence", "Sequence of the next record.", nil, func(q *QueueStatus) float64 { return float64(q.Next) }),
 		gauge("queue_full", "1 while the queue is full; when_full says what happens then.", nil, func(q *QueueStatus) float64 { return flag(q.Full != nil) }),
-		gauge("queue_fault", "1 while the disk refuses data.", nil, func(q *QueueStatus) float64 { return flag(q.Fault != "") }),
+		gauge("queue_fault", "1 while the disk refuses data, or has not answered for five seconds.", nil, func(q *QueueStatus) float64 { return flag(q.Fault != "") }),
 		counter("queue_syncs_total", "Syncs of segments to stable storage.", nil, func(q *QueueStatus) float64 { return float64(q.Syncs) }),
 		counter("queue_sync_seconds_total", "Time spent in them.", nil, func(q *QueueStatus) float64 { return q.SyncSeconds }),
 		counter("queue_sync_errors_total", "Syncs that failed; the records went to a new segment.", nil, func(q *QueueStatus) float64 { return float64(q.SyncErrors) }),

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -203,7 +204,7 @@ func queueStatus(q *queue.Queue, now queue.Status) QueueStatus {
 	epoch, start := q.Epoch(), q.Recovered()
 	s := QueueStatus{
 		Dir: now.Dir, ID: q.ID().String(), Epoch: fmt.Sprintf("%d.%016x", epoch.Starts, epoch.Random),
-		Mark: now.Mark, First: now.First, Next: now.Next, Segments: now.Segments, Bytes: now.Bytes, MaxBytes: now.MaxSize, Fault: now.Fault,
+		Mark: now.Mark, First: now.First, Next: now.Next, Segments: now.Segments, Bytes: now.Bytes, MaxBytes: now.MaxSize, Fault: cmp.Or(now.Fault, now.Stall),
 		AppendedRecords: now.Records, AppendedBytes: now.RawBytes, StoredBytes: now.StoredBytes,
 		Syncs: now.Syncs, SyncSeconds: now.SyncTime.Seconds(), SyncErrors: now.SyncErrors,
 		CheckpointSaves: now.Saves, CheckpointFails: now.SaveErrors, SealErrors: now.SealErrors,
@@ -285,8 +286,8 @@ func (e *Engine) state() (state, reason string) {
 	if absent := e.absent(); absent != nil {
 		return engineStarting, absent.absence()
 	}
-	if now := q.Status(); now.Fault != "" {
-		return engineBlocked, "the disk takes no data: " + now.Fault
+	if now := q.Status(); now.Fault != "" || now.Stall != "" {
+		return engineBlocked, "the disk takes no data: " + cmp.Or(now.Fault, now.Stall)
 	} else if now.Full && now.WhenFull == queue.Block {
 		return engineBlocked, now.FullWhy
 	}

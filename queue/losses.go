@@ -61,6 +61,8 @@ func (q *Queue) addLossesLocked(losses ...recovery.Loss) error {
 			q.opt.Log.Error("loss ledger not written", "error", err, "first", loss.First, "last", loss.Last, "count", loss.Count, "cause", loss.Cause)
 		}
 	}
+	records, _ := q.losses.ledger.Total()
+	q.counters.ledger.Store(records)
 	return err
 }
 

@@ -66,7 +66,7 @@ type Options struct {
 
 	offline bool // for a command: nothing is deleted, no reserve is made
 
-	readPatience, awayPatience time.Duration // 0: those of the constants; less in tests
+	readPatience, awayPatience, stallAfter time.Duration // 0: those of the constants; less in tests
 
 	// OpenStore opens the checkpoint store; nil: checkpoint.Open on the operating system's file system.
 	OpenStore func(path string) (checkpoint.Store, []checkpoint.Problem, error)
@@ -104,6 +104,8 @@ const (
 	// faultDelay and faultDelayMax space the attempts to write after the disk has refused.
 	faultDelay    = 100 * time.Millisecond
 	faultDelayMax = 5 * time.Second
+	// stallAfter is how long the disk may take for a write and a sync until that is said.
+	stallAfter = 5 * time.Second
 )
 
 func (o Options) withDefaults() Options {
@@ -115,6 +117,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.readPatience = cmp.Or(o.readPatience, readPatience)
 	o.awayPatience = cmp.Or(o.awayPatience, awayPatience)
+	o.stallAfter = cmp.Or(o.stallAfter, stallAfter)
 	if o.Relief == "" {
 		o.Relief = "outputs have to catch up"
 	}

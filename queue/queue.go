@@ -78,6 +78,7 @@ type Queue struct {
 	sources       sources
 
 	losses       losses
+	stall        stall
 	unused       checkpoint.Range // numbers that this start has left out; recovery has written down what of them is lost
 	positionsDue atomic.Bool      // the keeper asks the writer for a positions frame
 	reserved     atomic.Bool
@@ -168,6 +169,7 @@ func open(opt Options) (*Queue, error) {
 		work: newNudge(), retry: newNudge(), keep: newNudge(), soon: newNudge(), urgent: newNudge(),
 		stop: make(chan struct{}), done: make(chan struct{}), closed: make(chan struct{}),
 	}
+	q.stall.log, q.stall.after = opt.Log, opt.stallAfter
 	q.limits.Store(opt.limits().fit(opt.SegmentSize, space))
 	for name, pos := range state.Outputs {
 		q.readers[name] = q.knownReader(name, pos)
@@ -175,6 +177,8 @@ func open(opt Options) (*Queue, error) {
 	if q.losses.ledger, err = recovery.OpenLedger(opt.FS, opt.Dir); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	records, _ := q.losses.ledger.Total()
+	q.counters.ledger.Store(records)
 	for _, s := range state.Segments {
 		q.files.add(recoveredFile(q.segmentDir(), s))
 	}

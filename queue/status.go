@@ -13,6 +13,7 @@ type counters struct {
 	saves, saveErrors, sealErrors, noteErrors  atomic.Uint64
 	droppedOldest, droppedNewest, droppedBytes atomic.Uint64
 	damaged, unstored                          atomic.Uint64
+	ledger                                     atomic.Uint64 // lost records in it: its own lock may wait for the disk
 	forgotten, forgottenRecords                atomic.Uint64
 }
 
@@ -34,6 +35,7 @@ type Status struct {
 	FullDisk  bool // it is the file system, not MaxSize
 	WhenFull  WhenFull
 	Fault     string // why the disk refuses data, empty: it does not
+	Stall     string // how long the disk has not answered, empty: it does
 
 	Records, RawBytes, StoredBytes uint64 // written since the queue was opened
 	Syncs, SyncErrors              uint64
@@ -79,12 +81,11 @@ func (q *Queue) Status() Status {
 	}
 	_, s.KeptBytes = q.delivered()
 	s.Retained = q.files.records(s.First, s.Mark)
+	s.Stall = q.stall.text()
 	q.in.Lock()
 	s.Next, s.Held, s.Full, s.FullSince, s.FullWhy, s.FullDisk, s.Fault = q.next, q.held, q.full, q.fullSince, q.fullWhy, q.fullDisk, q.fault
 	q.in.Unlock()
-	q.losses.mu.Lock()
-	s.LedgerRecords, _ = q.losses.ledger.Total()
-	q.losses.mu.Unlock()
+	s.LedgerRecords = c.ledger.Load()
 	for _, r := range q.known() {
 		r.progress.mu.Lock()
 		o := OutputStatus{Name: r.name, Attached: r.attached, Floor: r.floor, Lost: r.progress.lost, Shed: r.shed}

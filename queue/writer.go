@@ -56,7 +56,7 @@ func (w *writer) run() {
 	defer timer.Stop()
 	for last := 0; ; {
 		closing := w.take()
-		err := w.advance()
+		err := w.q.stall.during(w.advance)
 		switch {
 		case err != nil && closing:
 			if last++; isFull(err) || last == lastAttempts {
