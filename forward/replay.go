@@ -22,6 +22,8 @@ import (
 // replayPatience is how long a replay waits before it looks why the queue takes nothing.
 const replayPatience = 2 * time.Second
 
+const replayRest = "replay the rest"
+
 // ReplayOptions say what a replay puts back, and where.
 type ReplayOptions struct {
 	From   string         // a dead-letter queue
@@ -62,10 +64,7 @@ func Replay(ctx context.Context, opt ReplayOptions) (done Replayed, err error) {
 			return done, err
 		}
 	}
-	into := queueOptions(opt.Config, opt.Into, opt.Log)
-	into.WhenFull, into.Holder = queue.Block, opt.Holder
-	into.Sync = queue.SyncPolicy{Mode: queue.SyncAlways}
-	into.ForgetAfter, into.KeepFor = 0, math.MaxInt64 // what is delivered goes when the daemon says so, or for room
+	into := backOptions(opt.Config, opt.Into, opt.Holder, opt.Log)
 	from := letterOptions(opt.Config, opt.From, opt.Log)
 	from.WhenFull, from.Holder, from.KeepFor = queue.Block, opt.Holder, 0
 	from.KeepSize, from.MaxSize = 0, math.MaxInt64/2 // nothing is added to it
@@ -80,6 +79,15 @@ func Replay(ctx context.Context, opt ReplayOptions) (done Replayed, err error) {
 	defer func() { err = errors.Join(err, r.from.Close()) }()
 	err = r.run(ctx)
 	return r.done, err
+}
+
+// backOptions are those of a queue that takes records while no daemon runs.
+func backOptions(cfg *config.Config, dir, holder string, log *slog.Logger) queue.Options {
+	opt := queueOptions(cfg, dir, log)
+	opt.WhenFull, opt.Holder = queue.Block, holder
+	opt.Sync = queue.SyncPolicy{Mode: queue.SyncAlways}
+	opt.ForgetAfter, opt.KeepFor = 0, math.MaxInt64 // what is delivered goes when the daemon says so, or for room
+	return opt
 }
 
 // replay is one Replay under way.
@@ -223,12 +231,12 @@ func (r *replay) put(ctx context.Context, f *segment.Frame, letters []letter) er
 		runs = append(runs, l.run)
 	}
 	var last uint64
-	err := r.patiently(ctx, func(ctx context.Context) (err error) {
+	err := patiently(ctx, r.into, replayRest, func(ctx context.Context) (err error) {
 		last, err = r.into.Append(ctx, runs)
 		return err
 	})
 	if err == nil {
-		err = r.patiently(ctx, func(ctx context.Context) error { return r.into.WaitDurable(ctx, last) })
+		err = patiently(ctx, r.into, replayRest, func(ctx context.Context) error { return r.into.WaitDurable(ctx, last) })
 	}
 	if err != nil {
 		return fmt.Errorf("put dead letters back, after %d: %w", r.done.Records, err)
@@ -250,8 +258,8 @@ func (r *replay) put(ctx context.Context, f *segment.Frame, letters []letter) er
 }
 
 // patiently makes a step that may have to wait, until it is clear that it waits in vain: nobody delivers here, so a full
-// queue stays full.
-func (r *replay) patiently(ctx context.Context, step func(context.Context) error) error {
+// queue stays full. rest is what is to be done about that when the daemon runs.
+func patiently(ctx context.Context, q *queue.Queue, rest string, step func(context.Context) error) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, replayPatience)
 		err := step(attempt)
@@ -259,11 +267,11 @@ func (r *replay) patiently(ctx context.Context, step func(context.Context) error
 		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
-		switch s := r.into.Status(); {
+		switch s := q.Status(); {
 		case s.Fault != "":
 			return fmt.Errorf("the disk takes no data: %s", s.Fault)
 		case s.Full:
-			return fmt.Errorf("%s; start the daemon, and replay the rest when outputs have made room", s.FullWhy)
+			return fmt.Errorf("%s; start the daemon, and %s when outputs have made room", s.FullWhy, rest)
 		}
 	}
 }

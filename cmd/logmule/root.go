@@ -46,7 +46,7 @@ is killed or unplugged.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(runCommand(), checkCommand(), fsckCommand(), statCommand(), catCommand(), rewindCommand(), replayCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), fsckCommand(), statCommand(), catCommand(), rewindCommand(), replayCommand(), salvageCommand(), versionCommand())
 	return root
 }
 
@@ -79,7 +79,7 @@ const (
 	exitDamaged     = 4   // fsck: errors are left uncorrected
 	exitOperational = 8   // fsck: it could not be checked
 	exitFsckUsage   = 16  // fsck: the command line is wrong
-	exitInterrupted = 130 // stat, cat, replay: ended by Ctrl-C
+	exitInterrupted = 130 // stat, cat, replay, salvage: ended by Ctrl-C
 )
 
 // failure is an error with the exit status it leads to. Every other error of a command is one of its usage.
