@@ -107,7 +107,7 @@ func Storm(ctx context.Context, address string, n int) (connected int) {
 	for range atOnce {
 		work.Go(func() {
 			for i := range turns {
-				talk := []Talk{{}, {Then: LeaveReset}, {Text: []byte("half a li"), Then: LeaveReset}}[i%3]
+				talk := []Talk{{}, {Then: LeaveReset}, {Text: []byte("bad half a li"), Then: LeaveReset}}[i%3]
 				if _, err := talk.Run(ctx, address); err == nil {
 					mu.Lock()
 					connected++
