@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,18 +15,7 @@ func TestLossesWaitForTheLedger(t *testing.T) {
 			b := newBench(t, nil)
 			b.fill(30, 5000)
 			b.close()
-			list, err := b.fsys.ReadDir("/data/segments")
-			if err != nil {
-				t.Fatal(err)
-			}
-			f, err := b.fsys.OpenWrite(filepath.Join("/data/segments", list[0].Name()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := f.WriteAt([]byte("damage"), 20000); err != nil {
-				t.Fatal(err)
-			}
-			f.Close()
+			b.overwrite([]byte("damage"), 20000)
 			b.open()
 			b.fsys.FailMatching(func(op faultfs.Op) error {
 				if strings.Contains(op.Name, "losses.jsonl") {
@@ -35,9 +23,10 @@ func TestLossesWaitForTheLedger(t *testing.T) {
 				}
 				return nil
 			})
-			for _, output := range []string{"one", "two"} {
-				if _, lost := b.take(b.q.Reader(output, Oldest), 29); lost != 1 {
-					t.Errorf("%s: %d lost", output, lost)
+			one, two := b.q.Reader("one", Oldest), b.q.Reader("two", Oldest) // both, before one alone is done
+			for _, r := range []*Reader{one, two} {
+				if _, lost := b.take(r, 29); lost != 1 {
+					t.Errorf("%s: %d lost", r.name, lost)
 				}
 			}
 			if l := b.ledger(); len(l) != 0 {
