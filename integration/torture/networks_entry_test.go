@@ -44,6 +44,7 @@ type entry struct {
 
 	judge *judge.Judge
 	dest  *judge.Destination
+	wait  time.Duration // of the good client, for an answer or until a write is done; set between steps
 
 	first   atomic.Int64 // when the first record came since it was last set to 0, in nanoseconds
 	latest  atomic.Int64
@@ -73,7 +74,7 @@ func openDoors(t *testing.T, host string) *doors {
 	d := &doors{Lab: newLab(t, "")}
 	var text strings.Builder
 	add := func(kind, name, keys string, secure bool) *entry {
-		e := &entry{kind: kind, name: name, judge: judge.New(d.Judge.Seed())}
+		e := &entry{kind: kind, name: name, judge: judge.New(d.Judge.Seed()), wait: rig.Patience / 2}
 		e.dest = e.judge.Destination(name)
 		e.direct = rig.Address(t)
 		if host != "" {
@@ -183,7 +184,7 @@ func (e *entry) chunk(source *judge.Source) (text []byte, first, last uint64) {
 func (e *entry) post(ctx context.Context, source *judge.Source, again func() *judge.Source, connect func(context.Context) (net.Conn, error)) error {
 	transport := &http.Transport{TLSClientConfig: e.secure, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return connect(ctx) }}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: 2 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: e.wait}
 	url := "http://logs/"
 	if e.secure != nil {
 		url = "https://localhost/"
@@ -221,7 +222,7 @@ func (e *entry) write(ctx context.Context, source *judge.Source, again func() *j
 			}
 		}
 		text, _, _ := e.chunk(source)
-		_ = c.SetDeadline(time.Now().Add(2 * time.Second)) // the write tells
+		_ = c.SetDeadline(time.Now().Add(e.wait)) // the write tells
 		var err error
 		if e.kind == "input udp" {
 			for line := range bytes.Lines(text) {
@@ -282,12 +283,12 @@ func (d *doors) row(t *testing.T, fault string, e *entry, tried uint64, back tim
 		Invented: now.Invented.Count - e.before.Invented.Count + now.Refused.Count - e.before.Refused.Count,
 		Doubled:  now.Doubled.Count - e.before.Doubled.Count,
 	}
-	missing := (now.Sent - now.Arrived) - (e.before.Sent - e.before.Arrived)
-	switch {
+	missing := int64(now.Sent-now.Arrived) - int64(e.before.Sent-e.before.Arrived)
+	switch count := uint64(max(missing, 0)); { // less than nothing: some of the step before came late, from a connection given up by then
 	case whole:
-		r.Lost = missing
+		r.Lost = count
 	case !e.answers():
-		r.Declared = missing
+		r.Declared = count
 	}
 	if r.Altered > 0 && torn(e) && r.Altered <= connections {
 		r.Outcome = fmt.Sprintf("%d records were torn by an end that looked orderly, which the manual takes for the end of a record; %s", r.Altered, told)

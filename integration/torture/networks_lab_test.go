@@ -59,6 +59,14 @@ type netFault struct {
 	what   func(v *victim) string // what the victim makes of it; nil: see told
 }
 
+// beyondSmoke leaves a test out of make test.
+func beyondSmoke(t *testing.T) {
+	t.Helper()
+	if level == smoke {
+		t.Skipf("%s=short runs this", LevelVariable)
+	}
+}
+
 // newVictim makes the destination of an output. Only its records' arrival is watched; who serves them comes later.
 func (n *network) newVictim(kind, output string, secure bool) *victim {
 	v := &victim{kind: kind, output: output, secure: secure, dest: n.Judge.Destination(output)}

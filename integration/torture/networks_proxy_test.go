@@ -132,7 +132,7 @@ var proxyFaults = []netFault{
 func TestNetworksConnections(t *testing.T) {
 	t.Parallel()
 	n, _ := proxied(t)
-	for _, f := range proxyFaults[:by(2, len(proxyFaults), len(proxyFaults))] {
-		n.hurt(t, f, by(200*time.Millisecond, 1500*time.Millisecond, 15*time.Second))
+	for _, f := range proxyFaults[:by(1, len(proxyFaults), len(proxyFaults))] {
+		n.hurt(t, f, by(200*time.Millisecond, 1200*time.Millisecond, 15*time.Second))
 	}
 }
