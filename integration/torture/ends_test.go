@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"logmule/integration/judge"
 	"logmule/integration/rig"
@@ -155,10 +156,12 @@ func (g *gate) Open() {
 type lineWriter struct {
 	arrived func([]byte)
 	rest    []byte
+	slow    time.Duration // that each write takes
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
 	size := len(p)
+	time.Sleep(w.slow)
 	for {
 		line, rest, found := bytes.Cut(p, []byte{'\n'})
 		if !found {

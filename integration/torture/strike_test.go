@@ -18,11 +18,14 @@ type fault struct {
 	rules []disk.Rule
 	begin func(d *disk.Disk) error // instead of rules
 	end   func(d *disk.Disk) error
-	once  bool     // it passes by itself, when every rule has hit as often as it says
-	holds []string // who waits until it ends: kinds, or "all"; the others must go on
-	may   bool     // outputs that have to read from the disk may wait, too
-	reads bool     // segments are read from the disk meanwhile
-	says  string   // what the log has to say
+	once  bool          // it passes by itself, when every rule has hit as often as it says
+	holds []string      // who waits until it ends: kinds, or "all"; the others must go on
+	may   bool          // outputs that have to read from the disk may wait, too
+	lasts time.Duration // at least
+	quick bool          // a smoke does it too
+	lossy bool          // it destroys records
+	reads bool          // segments are read from the disk meanwhile
+	says  string        // what the log has to say
 }
 
 // loudest is how many lines the daemon may log for one fault: each thing that fails says so once, and what repeats is folded.
@@ -35,15 +38,16 @@ const folded = 15 * time.Second
 func (w *world) strike(d *disk.Disk, f fault) {
 	w.t.Helper()
 	w.moves(nil, "before: "+f.name)
-	if f.reads {
-		w.late.Open()
-		defer w.late.Close()
-	}
 	w.news()
 	answers, ledger := w.answers(), w.counters()["ledger/"]
 	cpu, _ := rig.CPU(w.Proc.PID())
 	began := time.Now()
+	missed := w.counters()["lost/late"]
 	ids := w.begin(d, f)
+	if f.reads {
+		w.late.Open()
+		defer w.late.Close()
+	}
 	var held map[string]bool
 	why := ""
 	if f.once {
@@ -53,6 +57,15 @@ func (w *world) strike(d *disk.Disk, f fault) {
 			w.Wait("the fault hits: "+f.name, func() bool { return w.hits(d, ids) > 0 })
 		}
 		held, why = w.hold(f)
+		for left := f.lasts - time.Since(began); left > 0; left = f.lasts - time.Since(began) {
+			time.Sleep(min(left, time.Second)) // a stall ends when its time is over
+			if f.holds[0] != everybody[0] {
+				w.moves(f.holds, "during: "+f.name)
+			}
+		}
+	}
+	if f.says == damage || f.says == unwritten {
+		w.Wait("records are lost: "+f.name, func() bool { return w.counters()["lost/late"] > missed })
 	}
 	hits, lasted := w.hits(d, ids), time.Since(began)
 	after, _ := rig.CPU(w.Proc.PID())
@@ -64,6 +77,12 @@ func (w *world) strike(d *disk.Disk, f fault) {
 	told := w.news()
 	w.heard(f, told)
 	w.Wait("/readyz answers 200 after: "+f.name, func() bool { status, _ := w.ready(); return status == http.StatusOK })
+	if f.says == unwritten {
+		w.Wait("the loss is in the ledger after: "+f.name, func() bool { return w.counters()["ledger/"] > ledger })
+	}
+	if lost := w.counters()["ledger/"] - ledger; !f.lossy && lost > 0 {
+		w.t.Errorf("%s: %v records are in the loss ledger", f.name, lost)
+	}
 	w.t.Logf("%s: %v, back after %v", f.name, time.Since(began).Round(time.Millisecond), backs["input http"].Round(time.Millisecond))
 	w.note(f, held, backs, statuses(answers, w.answers()), uint64(w.counters()["ledger/"]-ledger),
 		fmt.Sprintf("%d operations failed in %v, %v of processor time, %d lines logged; /readyz: %s", hits, lasted.Round(time.Millisecond), after-cpu, strings.Count(told, "\n"), why))
@@ -132,18 +151,18 @@ func (w *world) hold(f fault) (held map[string]bool, why string) {
 		if f.may {
 			waits = append(waits, "outputs")
 		}
-		w.moves(waits, "during: "+f.name)
-		from := w.counters()
-		w.moves(waits, "during: "+f.name)
-		now := w.counters()
-		for _, k := range kinds() {
-			if slices.Contains(f.holds, k[1]) {
-				held[k[1]] = true
-				if now[k[0]] != from[k[0]] {
-					w.t.Errorf("during %s: the %s gets on", f.name, k[1])
+		w.Wait("who has to wait does, and the others get on, during: "+f.name, func() bool {
+			from := w.counters()
+			w.moves(waits, "during: "+f.name)
+			now := w.counters()
+			for _, k := range kinds() {
+				held[k[1]] = slices.Contains(f.holds, k[1])
+				if held[k[1]] && now[k[0]] != from[k[0]] {
+					return false // with what it had taken up before
 				}
 			}
-		}
+			return true
+		})
 		_, why = w.ready()
 		return held, why
 	}

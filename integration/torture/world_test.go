@@ -41,11 +41,12 @@ type world struct {
 
 // places are where a world has its files.
 type places struct {
-	data  string // data_dir
-	logs  string // directory of the log
-	out   string // directory of the file output's file
-	queue string // more keys of [queue]
-	rate  int    // of the generate input; 0: 50 records a second, less: as many as are taken
+	data  string        // data_dir
+	logs  string        // directory of the log
+	out   string        // directory of the file output's file
+	queue string        // more keys of [queue]
+	slow  time.Duration // that destinations take for a request or a read
+	rate  int           // of the generate input; 0: 50 records a second, less: as many as are taken
 }
 
 // newWorld starts the daemon, the destinations and the sources.
@@ -76,15 +77,17 @@ path = %q
 type = "http"
 url = "http://%s/"
 timeout = "10m"
+max_batch = "64KiB"
 `, w.archive(), outHTTP, outTCP, outUDP, outUnix, outLate)
 	w.Lab = rig.NewLab(t, dir, p.data, rig.OwnAddress(t), w.text(true))
 	for _, name := range append([]string{"late"}, outputKinds...) {
 		w.ends[name] = newEnd(w.Judge, name)
 	}
-	rig.StartHTTPSink(t, outHTTP, w.ends["http"].arrived)
-	rig.StartTCPSink(t, outTCP, w.ends["tcp"].arrived)
+	rig.StartHTTPSink(t, outHTTP, w.ends["http"].arrived).Answer(func() rig.Answer { return rig.Answer{Store: true, After: p.slow} })
+	rig.StartTCPSink(t, outTCP, w.ends["tcp"].arrived).Slow = p.slow
 	unix, err := rig.NewUnixSink(outUnix, w.ends["unix"].arrived)
 	must(t, err)
+	unix.Slow = p.slow
 	t.Cleanup(unix.Close)
 	w.sink, err = rig.NewUDPSink(outUDP, w.ends["udp"].arrived)
 	must(t, err)
@@ -152,7 +155,7 @@ func (w *world) start() time.Duration {
 	w.stdin = in
 	w.t.Cleanup(func() { _ = in.Close() })
 	w.Proc, err = rig.Start(rig.Command{Program: rig.Binary(w.t), Args: []string{"run", "-c", w.Config}, Dir: w.Dir, Admin: w.Admin,
-		Stdin: r, Stdout: &lineWriter{arrived: w.ends["stdout"].arrived}})
+		Stdin: r, Stdout: &lineWriter{arrived: w.ends["stdout"].arrived, slow: w.place.slow}})
 	_ = r.Close()
 	must(w.t, err)
 	w.t.Cleanup(w.Proc.Kill)
@@ -161,19 +164,26 @@ func (w *world) start() time.Duration {
 	return took
 }
 
-// feed starts the sources. name tells those of one start from those of another.
-func (w *world) feed(name string) {
-	w.feeds = []*feed{
+// feed starts sources that send a little. name tells them from those of another time.
+func (w *world) feed(name string) { w.begins(w.trickle(name)) }
+
+// begins starts sources.
+func (w *world) begins(feeds []*feed) {
+	w.feeds = feeds
+	for _, f := range w.feeds {
+		w.feeding = append(w.feeding, rig.Background(w.t, f.run))
+	}
+}
+
+func (w *world) trickle(name string) []*feed {
+	return []*feed{
 		poster(w.Judge.Source("http-"+name), "http://"+w.http+"/", 2*rig.Patience),
-		poster(w.Judge.Source("probe-"+name), "http://"+w.http+"/", 3*time.Second),
+		poster(w.Judge.Source("probe-"+name), "http://"+w.http+"/", 2*time.Second),
 		stream("tcp", w.Judge.Source("tcp-"+name), "tcp", w.tcp),
 		stream("unix", w.Judge.Source("unix-"+name), "unix", w.unix),
 		datagrams(w.Judge.Source("udp-"+name), w.udp),
 		lines("file", w.Judge.Source("file-"+name), w.log),
 		lines("stdin", w.Judge.Source("stdin-"+name), w.stdin),
-	}
-	for _, f := range w.feeds {
-		w.feeding = append(w.feeding, rig.Background(w.t, f.run))
 	}
 }
 
@@ -195,6 +205,20 @@ func (w *world) hush() {
 			must(w.t, f.send(context.Background(), nil, 0, 0))
 		}
 	}
+}
+
+// abandon ends the sources of a daemon that was killed: what they sent last nobody has promised.
+func (w *world) abandon() {
+	w.t.Helper()
+	for _, stop := range w.feeding {
+		must(w.t, stop())
+	}
+	for _, f := range w.feeds {
+		if f.answers == nil {
+			_ = f.send(context.Background(), nil, 0, 0) // the connection may be gone
+		}
+	}
+	w.feeding = nil
 }
 
 // settle ends the sources and the generate input and waits until all that they sent is stored. From then on it is owed.
@@ -373,5 +397,26 @@ func (w *world) account(stored uint64, lost map[string]uint64, doubled uint64) {
 		if f.Altered.Count+f.Invented.Count+f.Refused.Count+f.Disordered.Count > 0 || f.Doubled.Count+e.again > doubled || f.Lost.Count > away || len(e.wrong) > 0 {
 			w.t.Errorf("output %s: promises broken, at most %d doubled records allowed; %q\n%s", f.Destination, doubled, e.wrong, v)
 		}
+	}
+}
+
+// declared holds what the outputs have missed against the loss ledger, which has to tell of each sequence that any of them has.
+func (w *world) declared(lost map[string]uint64) {
+	w.t.Helper()
+	var told uint64
+	for _, l := range w.ledger() {
+		if l.Count != l.Last-l.First+1 {
+			w.t.Errorf("the ledger says %+v", l)
+		}
+		told += l.Count
+	}
+	var most, sum uint64
+	for name, n := range lost {
+		most = max(most, n)
+		sum += n
+		w.t.Logf("output %s has missed %d records", name, n)
+	}
+	if told < most || told > sum {
+		w.t.Errorf("the ledger tells of %d lost records, the outputs have missed %v", told, lost)
 	}
 }
