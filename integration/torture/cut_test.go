@@ -40,7 +40,7 @@ var cuts = []cut{
 	{name: "before checkpoints.db is synced", on: []disk.Match{{Op: disk.Sync, Name: "checkpoints.db"}}, within: 4, weight: 2},
 	{name: "before the archive is written or synced", on: []disk.Match{{Op: disk.Write, Name: "all.log"}, {Op: disk.Sync, Name: "all.log"}}, within: 8, weight: 2},
 	{name: "before the archive is cut", during: starting, on: []disk.Match{{Op: disk.Truncate, Name: "all.log"}}, within: 1, weight: 1},
-	{name: "before a rename or link", during: starting, on: []disk.Match{{Op: disk.Rename}, {Op: disk.Link}}, within: 2, weight: 1},
+	{name: "before a rename or link", during: starting, on: []disk.Match{{Op: disk.Rename}, {Op: disk.Link}}, within: 2, weight: 2},
 	{name: "before a file is deleted at a start", during: starting, on: []disk.Match{{Op: disk.Unlink}}, within: 2, weight: 1},
 	{name: "before a directory is synced at a start", during: starting, on: []disk.Match{{Op: disk.SyncDir}}, within: 5, weight: 1},
 }

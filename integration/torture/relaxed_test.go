@@ -27,10 +27,13 @@ func TestRelaxedSync(t *testing.T) {
 		delay time.Duration
 		times int
 	}{
-		{"power lost under load", large, 0, by(2, 10, 200)},
-		{"power lost under load, small segments", small, 0, by(1, 5, 200)},
-		{"power lost under load, while each sync takes 300 ms", large, 300 * time.Millisecond, by(1, 4, 60)},
+		{"power lost under load", large, 0, by(1, 10, 200)},
+		{"power lost under load, small segments", small, 0, by(0, 5, 200)},
+		{"power lost under load, while each sync takes 300 ms", large, 300 * time.Millisecond, by(0, 4, 60)},
 	} {
+		if c.times == 0 { // a smoke
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t, seed+uint64(n), c.queue+"sync = \"200ms\"")
 			t.Cleanup(s.keep)
@@ -61,7 +64,7 @@ func TestNoSync(t *testing.T) {
 	t.Cleanup(s.keep)
 	s.seqs.perEpoch = true
 	// What has been delivered is not lost, so that nothing is delivered meanwhile.
-	tried := s.relaxed(func() rig.Answer { return rig.Answer{Status: http.StatusServiceUnavailable} }, 0, by(2, 12, 200))
+	tried := s.relaxed(func() rig.Answer { return rig.Answer{Status: http.StatusServiceUnavailable} }, 0, by(1, 12, 200))
 	s.sink.Answer(accept)
 	got, v := s.drainRelaxed()
 	for i := range v.Findings { // what a source repeats, since its position is lost, comes behind what is left of later records
