@@ -25,7 +25,7 @@ func salvageCommand() *cobra.Command {
 		Short: "Take records out of the queue of another forwarder",
 		Long:  `Take the records out of a queue that another forwarder has left behind, also out of a broken one.`,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New(`what is to be salvaged is missing; "logmule salvage heka DIR --check" looks at a queue of Heka`)
+			return errors.New(`what is to be salvaged is missing; use "salvage heka DIR"`)
 		},
 		Args: cobra.ArbitraryArgs,
 	}

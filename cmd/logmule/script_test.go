@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"logmule/forward/pack"
 )
 
 func TestMain(m *testing.M) {
@@ -20,7 +23,7 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: setup, Cmds: map[string]func(*testscript.TestScript, bool, []string){
-		"exits": exits, "await": await, "damage": damage, "signal": send,
+		"exits": exits, "await": await, "damage": damage, "signal": send, "heka": heka,
 	}})
 }
 
@@ -90,6 +93,30 @@ func matches(ts *testscript.TestScript, pattern string) []string {
 	names, err := filepath.Glob(ts.MkAbs(pattern))
 	ts.Check(err)
 	return names
+}
+
+// heka writes a file of a Heka queue, with the records "FIRST" to "LAST", and cuts bytes off its end: heka FILE FIRST LAST CUT
+func heka(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 4 {
+		ts.Fatalf("usage: heka FILE FIRST LAST CUT")
+	}
+	var numbers [3]int
+	for i, arg := range args[1:] {
+		n, err := strconv.Atoi(arg)
+		ts.Check(err)
+		numbers[i] = n
+	}
+	var content []byte
+	for n := numbers[0]; n <= numbers[1]; n++ {
+		r := pack.Record{Payload: fmt.Appendf(nil, "record %d", n), Attributes: pack.Attributes{
+			UUID: fmt.Appendf(nil, "%016d", n), Timestamp: 1700000000000000000, Type: "t", Severity: 6, Hostname: "h",
+		}}
+		message := r.Append(nil)
+		content = append(content, 0x1e, 2, 8, byte(len(message)), 0x1f)
+		content = append(content, message...)
+	}
+	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o700))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), content[:len(content)-numbers[2]], 0o600))
 }
 
 // send sends a signal to the command that was started last in the background: signal HUP|USR1|TERM

@@ -1,13 +1,16 @@
 package hekaqueue
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"logmule/queue/vfs"
 )
@@ -97,6 +100,48 @@ func build(t testing.TB, files map[string][]byte) string {
 		}
 	}
 	return dir
+}
+
+// inMemory is a file system that holds one directory of files, to read.
+type inMemory struct {
+	vfs.FS
+	files map[string][]byte
+}
+
+func (m inMemory) ReadDir(string) ([]fs.FileInfo, error) {
+	all := make(fstest.MapFS)
+	for name, content := range m.files {
+		all[name] = &fstest.MapFile{Data: content}
+	}
+	entries, err := all.ReadDir(".")
+	infos := make([]fs.FileInfo, len(entries))
+	for i, e := range entries {
+		infos[i], _ = e.Info()
+	}
+	return infos, err
+}
+
+func (m inMemory) Open(name string) (vfs.File, error) {
+	content, ok := m.files[filepath.Base(name)]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return memoryFile{Reader: bytes.NewReader(content)}, nil
+}
+
+type memoryFile struct {
+	vfs.File
+	*bytes.Reader
+}
+
+func (f memoryFile) ReadAt(b []byte, offset int64) (int, error) { return f.Reader.ReadAt(b, offset) }
+func (f memoryFile) Size() (int64, error)                       { return f.Reader.Size(), nil }
+func (f memoryFile) Close() error                               { return nil }
+
+// scanBytes scans one file.
+func scanBytes(t testing.TB, content []byte) seen {
+	t.Helper()
+	return scan(t, inMemory{files: map[string][]byte{"0.log": content}}, "relay")
 }
 
 // seen is what a scan has found.

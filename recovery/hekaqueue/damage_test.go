@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -55,7 +53,6 @@ func hurt(rng *rand.Rand, content []byte) (now []byte, touched []bool) {
 // TestUntouchedRecordsAreFound damages files in a thousand ways: every record of which no byte has changed is found.
 func TestUntouchedRecordsAreFound(t *testing.T) {
 	const trials = 1500
-	dir := build(t, nil)
 	var untouched, altered int
 	for seed := range trials {
 		rng := rand.New(rand.NewPCG(uint64(seed), 1))
@@ -71,10 +68,7 @@ func TestUntouchedRecordsAreFound(t *testing.T) {
 			ends = append(ends, len(content))
 		}
 		now, touched := hurt(rng, content)
-		if err := os.WriteFile(filepath.Join(dir, "0.log"), now, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s := scan(t, vfs.OS(), dir)
+		s := scanBytes(t, now)
 		found := map[int64]*Record{}
 		for i := range s.records {
 			found[s.records[i].Offset] = &s.records[i]
@@ -142,7 +136,7 @@ func FuzzScan(f *testing.F) {
 	f.Add(join(frame([]byte("{}\n")), frame(frame(messageOf(rng, 2)))))
 	f.Add(frame(attribute(message(0, "x"), 10, string(fieldOf(2, "f")))))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		s := scan(t, vfs.OS(), build(t, map[string][]byte{"0.log": content}))
+		s := scanBytes(t, content)
 		tiles(t, content, &s)
 		// What is taken out is a clean stream: it is read again as it is.
 		var clean []byte
@@ -153,7 +147,7 @@ func FuzzScan(f *testing.F) {
 				messages++
 			}
 		}
-		again := scan(t, vfs.OS(), build(t, map[string][]byte{"0.log": clean}))
+		again := scanBytes(t, clean)
 		if messages == len(s.records) && (len(again.records) != len(s.records) || len(again.skips) > 0) {
 			t.Errorf("%d records, and %d when they are read again, %+v", len(s.records), len(again.records), again.skips)
 		}
@@ -199,7 +193,7 @@ func TestLarge(t *testing.T) {
 	}
 	huge := number(nil, 1, maxFrame)
 	content := join([]byte{frameStart, byte(len(huge))}, huge, []byte{headerEnd}, three(0), make([]byte, maxFrame))
-	s = scan(t, vfs.OS(), build(t, map[string][]byte{"0.log": content}))
+	s = scanBytes(t, content)
 	if len(s.records) != 3 || len(s.skips) != 2 || !strings.Contains(s.skips[0].Why, "more than") || s.skips[1].Why != "nothing but NUL bytes" {
 		t.Errorf("%d records: %+v", len(s.records), s.skips)
 	}
