@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// looks is how often within its limit patience looks whether a request moves.
+const looks = 16
+
 // patience ends a request that stands still: of which the peer has taken nothing more for a while, and which it has not
 // answered. A limit for the whole request would cut off every large one on a slow link, again and again.
 type patience struct {
@@ -26,11 +29,11 @@ func newPatience(limit time.Duration, b *body, cancel context.CancelCauseFunc) *
 	p := &patience{limit: limit, body: b, cancel: cancel, since: time.Now()}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.timer = time.AfterFunc(limit/4, p.look)
+	p.timer = time.AfterFunc(limit/looks, p.look)
 	return p
 }
 
-// look is called a few times within the limit.
+// look is called looks times within the limit: so much later than it may be, the request ends.
 func (p *patience) look() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -48,7 +51,7 @@ func (p *patience) look() {
 		p.cancel(fmt.Errorf("no answer within %s: %w", p.limit, context.DeadlineExceeded))
 		return
 	}
-	p.timer.Reset(min(left, p.limit/4))
+	p.timer.Reset(min(left, p.limit/looks))
 }
 
 // end is for a request that is over.
