@@ -2,15 +2,18 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test race full fuzz bench lint cross docs ci clean
+.PHONY: help run build test race full fuzz torture torture-long soak bench lint cross docs ci clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.release=$(VERSION)"
 FUZZTIME ?= 10s
 BENCHFLAGS ?=
+SOAK ?= 1h
+ROWS := $(CURDIR)/bin/reliability.jsonl
+LABORATORY := $(addprefix ./,$(wildcard integration/states)) ./integration/torture
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## build and run the quick start: made-up records through the disk queue to the screen
 	@./bin/logmule run
@@ -31,6 +34,21 @@ full: ## the black-box tests at full size: gigabytes of backlog, every page of n
 fuzz: ## every fuzzer for FUZZTIME (10s) each
 	@.ci/fuzz $(FUZZTIME)
 
+# What the laboratory finds goes into docs/reliability.md, also where it fails.
+define laboratory
+@mkdir -p bin && rm -f $(ROWS)
+@failed=0; LOGMULE_RESULTS=$(ROWS) $(1) || failed=1; go run ./integration/reliability/page $(ROWS) docs/reliability.md && exit $$failed
+endef
+
+torture: ## the fault laboratory in ten minutes: power, disks, networks, load; wants root and /dev/fuse
+	$(call laboratory,LOGMULE_TORTURE=short go test -count=1 -p 1 -parallel 8 -timeout 20m $(LABORATORY))
+
+torture-long: ## the same for hours
+	$(call laboratory,LOGMULE_TORTURE=long go test -count=1 -p 1 -parallel 8 -timeout 12h $(LABORATORY))
+
+soak: ## all of it mixed for SOAK (1h): load that comes and goes, kills, faults, reloads
+	$(call laboratory,LOGMULE_SOAK=$(SOAK) go test -count=1 -timeout 0 -run '^TestSoak$$' -v ./integration/torture)
+
 bench: build ## speed beside the machine's own limits; BENCHFLAGS="-runs 5 -records 8000000"
 	go run ./integration/bench -binary bin/logmule $(BENCHFLAGS)
 
@@ -49,7 +67,7 @@ cross: build ## the other platforms build, and the binary is static
 docs: ## docs/configuration.md from the code that reads the keys; make test compares them
 	go test -count=1 -run TestConfigurationReference ./forward -update
 
-ci: lint cross full race fuzz bench ## everything, as CI runs it after make test
+ci: lint cross full race fuzz torture bench ## everything, as CI runs it after make test
 
 clean: ## remove what make made
 	rm -rf bin .bench-*

@@ -1,13 +1,62 @@
 package torture
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"logmule/integration/rig"
 )
+
+// counted is which metrics are under which names in counters, with their one label's value behind.
+var counted = map[string]string{
+	"logmule_input_records_total":           "taken/",
+	"logmule_input_dropped_datagrams_total": "dropped/",
+	"logmule_output_records_total":          "given/",
+	"logmule_output_lost_records_total":     "lost/",
+	"logmule_output_backlog_records":        "backlog/",
+	"logmule_reloads_total":                 "reloads/",
+	"logmule_queue_mark_sequence":           "mark/",
+	"logmule_queue_next_sequence":           "next/",
+	"logmule_queue_fault":                   "fault/",
+	"logmule_queue_full":                    "full/",
+	"logmule_queue_ledger_records":          "ledger/",
+	"logmule_queue_sync_errors_total":       "syncerrors/",
+	"logmule_queue_checkpoint_errors_total": "saveerrors/",
+	"logmule_queue_checkpoint_saves_total":  "saves/",
+	"process_resident_memory_bytes":         "memory/",
+	"process_open_fds":                      "descriptors/",
+	"go_goroutines":                         "goroutines/",
+}
+
+// counters reads those metrics at one moment; nil where the daemon does not answer.
+func (w *world) counters() map[string]float64 {
+	w.t.Helper()
+	_, body, err := w.Proc.Get("/metrics")
+	if err != nil {
+		return nil
+	}
+	all := map[string]float64{}
+	for line := range bytes.Lines(body) {
+		text := string(bytes.TrimSpace(line))
+		name, rest, _ := strings.Cut(text, " ")
+		metric, label, _ := strings.Cut(name, "{")
+		short, ok := counted[metric]
+		if !ok {
+			continue
+		}
+		_, label, _ = strings.Cut(label, `="`)
+		label, _, _ = strings.Cut(label, `"`)
+		value, err := strconv.ParseFloat(rest, 64)
+		must(w.t, err)
+		all[short+label] += value
+	}
+	return all
+}
 
 // watched is what a daemon took over a time: at its highest, and at its highest in the last third of it.
 type watched struct {

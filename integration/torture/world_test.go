@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +34,7 @@ type world struct {
 	log                  *os.File // that a file input reads
 	feeding              []func() error
 	told                 int                  // bytes of the daemon's output that were looked at
+	taken                map[string]float64   // by each input of this process, when the world last settled
 	said                 map[string]time.Time // when the log last said what faults are known by
 	rows                 []reliability.Row    // of the faults so far
 }
@@ -53,7 +53,7 @@ type places struct {
 func newWorld(t *testing.T, p places) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{t: t, place: p, ends: map[string]*end{}, said: map[string]time.Time{}, http: rig.OwnAddress(t), tcp: rig.OwnAddress(t), udp: rig.OwnAddress(t), unix: filepath.Join(dir, "in.sock")}
+	w := &world{t: t, place: p, ends: map[string]*end{}, said: map[string]time.Time{}, taken: map[string]float64{}, http: rig.OwnAddress(t), tcp: rig.OwnAddress(t), udp: rig.OwnAddress(t), unix: filepath.Join(dir, "in.sock")}
 	outHTTP, outTCP, outLate, outUDP, outUnix := rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t), filepath.Join(dir, "out.sock")
 	w.outputs = fmt.Sprintf(`
 [output.file]
@@ -225,9 +225,7 @@ func (w *world) abandon() {
 func (w *world) settle() {
 	w.t.Helper()
 	w.hush()
-	w.Configure(w.text(false))
-	must(w.t, w.Proc.Signal(syscall.SIGHUP))
-	w.Wait("the reload is done", func() bool { return w.counters()["reloads/ok"] > 0 })
+	w.reload(false)
 	sent := map[string]uint64{}
 	for _, f := range w.feeds {
 		sent[f.kind] += f.source.Sent()
@@ -238,17 +236,21 @@ func (w *world) settle() {
 		}
 		w.Wait("all that was sent to the input "+kind+" is taken", func() bool {
 			c := w.counters()
-			return uint64(c["taken/"+kind]+c["dropped/"+kind]) >= sent[kind]
+			return uint64(c["taken/"+kind]+c["dropped/"+kind]-w.taken[kind]) >= sent[kind]
 		})
 	}
 	w.Wait("all that was taken is stored", func() bool {
 		c := w.counters()
 		return c["mark/"] == c["next/"]-1 && c["fault/"] == 0
 	})
+	now := w.counters()
 	for _, f := range w.feeds {
-		if dropped := w.counters()["dropped/"+f.kind]; f.answers == nil && dropped == 0 {
+		if f.answers == nil && now["dropped/"+f.kind] == 0 {
 			f.source.Acknowledged(1, f.source.Sent())
 		}
+	}
+	for _, kind := range inputKinds {
+		w.taken[kind] = now["taken/"+kind] + now["dropped/"+kind]
 	}
 }
 
@@ -262,50 +264,13 @@ func (w *world) drained(but string) {
 	}
 }
 
-// counted is which metrics are under which names in counters, with their one label's value behind.
-var counted = map[string]string{
-	"logmule_input_records_total":           "taken/",
-	"logmule_input_dropped_datagrams_total": "dropped/",
-	"logmule_output_records_total":          "given/",
-	"logmule_output_lost_records_total":     "lost/",
-	"logmule_output_backlog_records":        "backlog/",
-	"logmule_reloads_total":                 "reloads/",
-	"logmule_queue_mark_sequence":           "mark/",
-	"logmule_queue_next_sequence":           "next/",
-	"logmule_queue_fault":                   "fault/",
-	"logmule_queue_full":                    "full/",
-	"logmule_queue_ledger_records":          "ledger/",
-	"logmule_queue_sync_errors_total":       "syncerrors/",
-	"logmule_queue_checkpoint_errors_total": "saveerrors/",
-	"logmule_queue_checkpoint_saves_total":  "saves/",
-	"process_resident_memory_bytes":         "memory/",
-	"process_open_fds":                      "descriptors/",
-	"go_goroutines":                         "goroutines/",
-}
-
-// counters reads those metrics at one moment.
-func (w *world) counters() map[string]float64 {
+// reload makes the daemon read its configuration again, with or without the generate input.
+func (w *world) reload(generate bool) {
 	w.t.Helper()
-	_, body, err := w.Proc.Get("/metrics")
-	if err != nil {
-		w.t.Logf("metrics: %v", err)
-	}
-	all := map[string]float64{}
-	for line := range bytes.Lines(body) {
-		text := string(bytes.TrimSpace(line))
-		name, rest, _ := strings.Cut(text, " ")
-		metric, label, _ := strings.Cut(name, "{")
-		short, ok := counted[metric]
-		if !ok {
-			continue
-		}
-		_, label, _ = strings.Cut(label, `="`)
-		label, _, _ = strings.Cut(label, `"`)
-		value, err := strconv.ParseFloat(rest, 64)
-		must(w.t, err)
-		all[short+label] += value
-	}
-	return all
+	was := w.counters()["reloads/ok"]
+	w.Configure(w.text(generate))
+	must(w.t, w.Proc.Signal(syscall.SIGHUP))
+	w.Wait("the reload is done", func() bool { return w.counters()["reloads/ok"] > was })
 }
 
 // news is what the daemon has logged since the last call.
