@@ -355,14 +355,16 @@ func TestSyncPolicies(t *testing.T) {
 		return nil
 	}
 	b := newBench(t, func(o *Options) { o.Sync = SyncPolicy{Mode: SyncInterval, Every: 10 * time.Millisecond} })
-	r := b.q.Reader("out", Oldest)
+	letGo := sync.OnceFunc(func() { close(held) })
+	t.Cleanup(letGo)
 	b.fsys.FailMatching(hold)
 	b.append("one")
+	r := b.q.Reader("out", Oldest) // not before: its position goes into the log, with a sync of its own
 	var f segment.Frame
 	if ok, _, _ := r.TryNext(&f); ok {
 		t.Error("a reader saw a record that is not durable")
 	}
-	close(held)
+	letGo()
 	b.take(r, 1)
 
 	never := newBench(t, func(o *Options) { o.Sync.Mode = SyncNever })
