@@ -58,12 +58,13 @@ func (t Talk) Run(ctx context.Context, address string) (answer []byte, err error
 		}()
 	}
 	speaking.Wait()
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		err = nil
+	}
+	switch {
 	case t.Then == LeaveReset:
 		abort(below)
-	case t.Then == Hear:
+	case t.Then == Hear && ctx.Err() == nil:
 		if half, ok := c.(interface{ CloseWrite() error }); ok {
 			err = errors.Join(err, half.CloseWrite())
 		}

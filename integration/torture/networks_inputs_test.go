@@ -172,6 +172,12 @@ var badClients = []badClient{
 		}
 		return []chaos.Talk{{Text: []byte("bad half a rec"), Then: chaos.Hang}}
 	}},
+	{name: "half a record, then an end of which TLS does not know", at: 4, why: "there is no TLS, or a length says what is whole", talk: func(e *entry) []chaos.Talk {
+		if e.answers() || e.secure == nil {
+			return nil
+		}
+		return []chaos.Talk{{Text: []byte("bad half a rec"), Then: chaos.Leave}}
+	}},
 	{name: "a byte every 10 ms", at: 50, keep: true, talk: func(e *entry) []chaos.Talk {
 		text := badWord
 		if e.answers() {
