@@ -1,0 +1,130 @@
+package states
+
+import (
+	"strings"
+	"syscall"
+	"time"
+
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+	"logmule/queue/vfs/faultfs"
+	"logmule/recovery"
+)
+
+// lived prepares the disk of a queue that has ended well.
+func lived(l *life) *faultfs.FS {
+	l.open()
+	l.follow("a", 20*time.Millisecond)
+	l.follow("b", 500*time.Millisecond)
+	l.ingest(load{sources: 3, packs: 12, most: 3, size: 9000, pause: 100 * time.Millisecond})
+	l.close()
+	return l.fs.Crash(faultfs.Keep, 0)
+}
+
+// killed prepares the disk of a queue that was killed in the middle of its work.
+func killed(l *life) *faultfs.FS {
+	l.open()
+	end := l.follow("a", 20*time.Millisecond)
+	l.follow("b", 700*time.Millisecond)
+	l.ingest(load{sources: 3, packs: 14, most: 3, size: 9000, pause: 30 * time.Millisecond})
+	end()
+	l.one(l.rng, "in/0", load{most: 3, size: 9000})
+	fsys := l.fs.Crash(faultfs.Keep, 0)
+	m := l.m
+	l.m = newModel(m.clock)
+	l.close()
+	l.m = m
+	return fsys
+}
+
+// damaged is killed, and some frames are destroyed then: in a sealed segment that a start does not read, in one that it
+// does, and in the last one.
+func damaged(l *life) *faultfs.FS {
+	fsys := killed(l)
+	infos, err := fsys.ReadDir(dataDir + "/" + recovery.SegmentDir)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, i := range []int{len(infos) - 4, len(infos) - 2, len(infos) - 1} {
+		if i >= 0 {
+			l.destroy(fsys, infos[i].Name())
+		}
+	}
+	return fsys.Crash(faultfs.Keep, 0)
+}
+
+// destroy overwrites some of the frames of a segment, not the last one, and notes which records are gone with them.
+func (l *life) destroy(fsys *faultfs.FS, base string) {
+	path := dataDir + "/" + recovery.SegmentDir + "/" + base
+	f, err := fsys.OpenWrite(path)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	name, _ := segment.ParseName(base)
+	size, _ := f.Size()
+	var frames []segment.Part
+	for s := segment.NewScanner(f, name.Salt, segment.HeaderSize, size); ; {
+		p, err := s.Next()
+		if err != nil || p.Bad {
+			break
+		}
+		if p.Header.Type == segment.Data {
+			frames = append(frames, p)
+		}
+	}
+	for i, p := range frames {
+		if i%4 != 1 || i == len(frames)-1 {
+			continue
+		}
+		if _, err := f.WriteAt([]byte(strings.Repeat("\xdb", 30)), p.Offset+p.Size/2); err != nil {
+			l.t.Fatal(err)
+		}
+		for s := p.Header.First; s <= p.Header.Last(); s++ {
+			l.m.hurt[s] = true
+		}
+	}
+	if err := f.Sync(); err != nil {
+		l.t.Fatal(err)
+	}
+	if l.m.evidence[base], err = vfs.ReadFile(fsys, path, 1<<30); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// fullDisk takes the room away at several moments, and gives it back.
+func fullDisk(l *life) {
+	l.open()
+	l.follow("a", 50*time.Millisecond)
+	l.follow("b", 200*time.Millisecond)
+	for i, free := range []int64{0, 3000, 20000, 70000, 140000} {
+		l.ingest(load{sources: 2, packs: 3 + i%2, most: 3, size: 9000})
+		l.fs.SetFree(free)
+		l.ingest(load{sources: 3, packs: 4, most: 3, size: 14000, patience: time.Second})
+		l.fs.SetFree(1 << 30)
+		time.Sleep(300 * time.Millisecond)
+	}
+	l.ingest(load{sources: 3, packs: 2, most: 3, size: 9000})
+	l.close()
+}
+
+// failing makes one operation in a few fail, whatever it is, and lets the queue come to an end in peace.
+func failing(l *life) {
+	l.open()
+	l.follow("a", 50*time.Millisecond)
+	count := map[faultfs.Kind]int{}
+	spacing := map[faultfs.Kind]int{
+		faultfs.Sync: 6, faultfs.Write: 23, faultfs.SyncDir: 7, faultfs.Create: 9, faultfs.Rename: 8, faultfs.Remove: 5, faultfs.Allocate: 4,
+	}
+	l.fs.FailMatching(func(op faultfs.Op) error {
+		if every := spacing[op.Kind]; every > 0 {
+			if count[op.Kind]++; count[op.Kind]%every == 0 {
+				return syscall.EIO
+			}
+		}
+		return nil
+	})
+	l.ingest(load{sources: 3, packs: 14, most: 3, size: 9000, pause: 300 * time.Millisecond})
+	l.fs.FailMatching(nil)
+	l.ingest(load{sources: 3, packs: 2, most: 3, size: 9000})
+	l.close()
+}
