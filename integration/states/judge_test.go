@@ -101,8 +101,8 @@ func (j *trial) check(when string, needed bool) recovery.Report {
 	if err != nil && needed {
 		j.fail("fsck %s: %v", when, err)
 	}
-	if j.p.unsealed {
-		report.Damage = slices.DeleteFunc(report.Damage, func(d recovery.Damage) bool { return d.Cause == "trailer" && d.FirstLost == 0 })
+	if j.p.torn {
+		report.Damage = slices.DeleteFunc(report.Damage, func(d recovery.Damage) bool { return d.FirstLost == 0 })
 		report.Clean = len(report.Damage) == 0
 	}
 	if (!j.hurt() || when != beforeStart) && (!report.Clean || report.LostRecords > 0 || len(report.Damage) > 0) {
@@ -323,7 +323,7 @@ func (j *trial) sources(found map[string][]byte) {
 	for key, steps := range j.m.sources {
 		oldest, got := -1, string(found[key])
 		for i, s := range steps {
-			if s.at <= j.n {
+			if s.at <= j.n && !j.hurt() { // a position may have been in what is destroyed
 				oldest = i
 			}
 		}

@@ -1,6 +1,7 @@
 package states
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -181,12 +182,8 @@ func (l *life) ingest(what load) {
 
 // one is one pack of a source.
 func (l *life) one(rng *rand.Rand, key string, what load) {
-	ctx := l.ctx
-	if what.patience > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, what.patience)
-		defer cancel()
-	}
+	ctx, cancel := context.WithTimeout(l.ctx, cmp.Or(what.patience, time.Hour))
+	defer cancel()
 	size := rng.IntN(60)
 	if rng.IntN(3) == 0 {
 		size = rng.IntN(what.size)
@@ -194,6 +191,9 @@ func (l *life) one(rng *rand.Rand, key string, what load) {
 	position := fmt.Sprintf("%s-%d", l.name, l.packs.Add(1))
 	if last, ok := l.pack(ctx, rng, key, position, 1+rng.IntN(what.most), size); ok && rng.IntN(3) > 0 {
 		l.wait(ctx, last)
+	}
+	if what.patience == 0 && ctx.Err() != nil {
+		l.t.Errorf("%s has waited for an hour: %+v", key, l.q.Status())
 	}
 	if what.pause > 0 && rng.IntN(4) == 0 {
 		time.Sleep(what.pause)
@@ -214,7 +214,13 @@ func (l *life) follow(name string, pause time.Duration) (end func()) {
 		var f segment.Frame
 		var left []checkpoint.Range
 		for {
-			if _, err := r.Next(ctx, &f); err != nil {
+			ok, _, err := r.TryNext(&f)
+			if !ok && err == nil { // nothing more comes while the queue waits for what is left
+				l.done(name, r, left...)
+				left = nil
+				_, err = r.Next(ctx, &f)
+			}
+			if err != nil {
 				return
 			}
 			got := checkpoint.Range{First: f.First, Last: f.Last()}

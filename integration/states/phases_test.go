@@ -21,8 +21,7 @@ type phase struct {
 	causes  []string                  // of lines of the ledger that excuse a loss
 	calm    bool                      // positions go into the log every second
 	loose   bool                      // records may be lost; what there is is still true
-	// unsealed: a segment that the disk did not take to its end stays without trailer, and fsck says so.
-	unsealed bool
+	torn    bool                      // a segment that the disk did not take may stay as it is, without a record lost, and fsck says so
 }
 
 // phases are all of them. Whatever comes to change the disk in a new way, such as a repair that heals, gets its phase here:
@@ -129,8 +128,8 @@ var phases = []phase{
 			l.close()
 		},
 	},
-	{name: "full", what: "disk full in the middle of records, of a roll and of checkpoints, and room again", run: fullDisk, unsealed: true},
-	{name: "faults", what: "EIO from fdatasync, write, create, rename and directory sync of every kind of file", run: failing, prepare: lived, unsealed: true},
+	{name: "full", what: "disk full in the middle of records, of a roll and of checkpoints, and room again", run: fullDisk, torn: true},
+	{name: "faults", what: "EIO from fdatasync, write, create, rename and directory sync of every kind of file", run: failing, prepare: lived, torn: true},
 	{name: "restart", what: "a start after a kill: recovery, sealing, more records", run: restart, prepare: killed},
 	{name: "damage", what: "damaged frames: quarantine and loss ledger, by the start and by readers", run: restart, prepare: damaged,
 		causes: []string{"checksum", "zeroed", "truncated", "missing segment", "header"}},
@@ -174,6 +173,7 @@ func (l *life) moves(n int) {
 // restart is a start on whatever there is, and a short life after it, with the outputs that there were.
 func restart(l *life) {
 	l.open()
+	l.fs.SetFree(1 << 30) // whoever had no room has some now
 	for i, name := range slices.Sorted(maps.Keys(l.m.outputs)) {
 		if l.m.outputs[name].gone == never {
 			l.follow(name, time.Duration(10+50*i)*time.Millisecond)
