@@ -18,8 +18,9 @@ import (
 
 // end is where the records of one output arrive: judged ones, and those that the generate input makes up.
 type end struct {
-	name   string
-	judged *judge.Destination
+	name    string
+	judged  *judge.Destination
+	instead func([]byte) // nil: records are judged
 
 	mu    sync.Mutex
 	runs  map[string]*made
@@ -40,6 +41,10 @@ const stranger = "stranger"
 
 // arrived takes one record.
 func (e *end) arrived(record []byte) {
+	if e.instead != nil {
+		e.instead(record)
+		return
+	}
 	if string(record) == stranger {
 		e.mu.Lock()
 		defer e.mu.Unlock()

@@ -44,7 +44,7 @@ type places struct {
 	data  string        // data_dir
 	logs  string        // directory of the log
 	out   string        // directory of the file output's file
-	queue string        // more keys of [queue]
+	queue string        // sizes of the queue; empty: small segments
 	slow  time.Duration // that destinations take for a request or a read
 	rate  int           // of the generate input; 0: 50 records a second, less: as many as are taken
 }
@@ -115,7 +115,6 @@ func (w *world) archive() string { return filepath.Join(w.place.out, "archive.lo
 func (w *world) text(generate bool) string {
 	text := fmt.Sprintf(`
 [queue]
-segment_size = "64KiB"
 min_free = "1MiB"
 %s
 [input.file]
@@ -137,7 +136,7 @@ listen = %q
 [input.unix]
 type = "unix"
 path = %q
-`, cmp.Or(w.place.queue, `max_size = "256MiB"`), filepath.Join(w.place.logs, "*.log"), w.http, w.tcp, w.udp, w.unix)
+`, cmp.Or(w.place.queue, "segment_size = \"64KiB\"\nmax_size = \"256MiB\""), filepath.Join(w.place.logs, "*.log"), w.http, w.tcp, w.udp, w.unix)
 	if generate {
 		text += fmt.Sprintf("[input.generate]\ntype = \"generate\"\nrate = %d\nsize = \"150B\"\n", max(cmp.Or(w.place.rate, 50), 0))
 	}
@@ -302,7 +301,7 @@ type report struct {
 func (w *world) fsck() (r report) {
 	w.t.Helper()
 	code, out := w.Run("fsck", "--json", w.Data)
-	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || !r.Clean {
+	if err := json.NewDecoder(strings.NewReader(out)).Decode(&r); err != nil || code != 0 || !r.Clean { // what is said beside it is on stderr
 		w.t.Errorf("fsck exits %d, %v:\n%s", code, err, out)
 	}
 	return r
