@@ -80,6 +80,7 @@ func (s *site) losses(n int, rows map[string]*row) {
 		}
 		for range times {
 			n--
+			s.mood()
 			starts := len(s.ready)
 			name := c.name
 			if !s.lose(c) {

@@ -2,7 +2,6 @@ package torture
 
 import (
 	"fmt"
-	"net/http"
 	"testing"
 	"time"
 
@@ -64,7 +63,7 @@ func TestNoSync(t *testing.T) {
 	t.Cleanup(s.keep)
 	s.seqs.perEpoch = true
 	// What has been delivered is not lost, so that nothing is delivered meanwhile.
-	tried := s.relaxed(func() rig.Answer { return rig.Answer{Status: http.StatusServiceUnavailable} }, 0, by(1, 12, 200))
+	tried := s.relaxed(refuse, 0, by(1, 12, 200))
 	s.sink.Answer(accept)
 	got, v := s.drainRelaxed()
 	for i := range v.Findings { // what a source repeats, since its position is lost, comes behind what is left of later records
@@ -72,8 +71,6 @@ func TestNoSync(t *testing.T) {
 	}
 	s.relaxedRow("sync = \"never\", power lost under load", tried, got, v, "whatever the system had not written by itself")
 }
-
-func accept() rig.Answer { return rig.Accept }
 
 // relaxed loses the power so many times and says how often.
 func (s *site) relaxed(answer func() rig.Answer, delay time.Duration, times int) uint64 {

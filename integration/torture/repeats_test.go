@@ -15,7 +15,7 @@ import (
 
 // repeats is a destination that knows when each record came, so that one that comes again can be told from one that must not.
 // After a power loss an output goes on from its last durable position, which is at most about a second of work behind. Work is time
-// in which the daemon runs, so that many power losses in a row do not add up.
+// in which the daemon runs and the destination takes what comes, so that many power losses in a row do not add up.
 type repeats struct {
 	*judge.Destination
 	resend uint64 // bytes before the position that may come again besides, as those of an output that cannot know what its peer has read

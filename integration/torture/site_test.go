@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,6 +30,7 @@ type site struct {
 
 	archive string // file that the file output appends to
 	sink    *rig.HTTPSink
+	down    bool     // the sink refuses everything
 	http    *repeats // what the sink gets
 	tcp     *repeats
 	file    *judge.Destination // what the archive holds in the end
@@ -134,7 +136,9 @@ func (s *site) begin() {
 func (s *site) launch() {
 	s.t.Helper()
 	s.Launch()
-	s.http.started()
+	if !s.down { // what it cannot deliver is no work of that output
+		s.http.started()
+	}
 	s.tcp.started()
 }
 
@@ -164,6 +168,8 @@ func (s *site) goesOn() {
 // judged ends the load, drains, and gives the verdict: everything but repeats is a failure, and those are within the promise.
 func (s *site) judged() judge.Verdict {
 	s.t.Helper()
+	s.down = false
+	s.sink.Answer(accept)
 	s.start()
 	s.endLoad()
 	s.rest()
@@ -172,6 +178,19 @@ func (s *site) judged() judge.Verdict {
 	s.clean()
 	return s.Judge.Verdict()
 }
+
+// mood lets the http destination be down now and then, so that the queue holds more than the newest segment.
+func (s *site) mood() {
+	s.down = s.r.IntN(4) == 0
+	if s.down {
+		s.sink.Answer(refuse)
+	} else {
+		s.sink.Answer(accept)
+	}
+}
+
+func accept() rig.Answer { return rig.Accept }
+func refuse() rig.Answer { return rig.Answer{Status: http.StatusServiceUnavailable} }
 
 // rest waits until the daemon has delivered all that it has. Where something is owed that never comes, it is enough that nothing moves
 // any more.
