@@ -43,7 +43,8 @@ func (w *world) flood(name string) []*feed {
 // Whoever can wait has to; the daemon stays as small as it says, and goes on when that is over.
 func TestOverload(t *testing.T) {
 	dir := t.TempDir()
-	p := places{data: dir + "/data", logs: dir + "/logs", out: dir + "/out", queue: "segment_size = \"64KiB\"\nmax_size = \"16MiB\"", slow: 10 * time.Millisecond, rate: -1}
+	p := places{data: dir + "/data", logs: dir + "/logs", out: dir + "/out", rate: -1,
+		queue: "segment_size = \"64KiB\"\nmax_size = " + by(`"2MiB"`, `"8MiB"`, `"64MiB"`), slow: by(0, 3*time.Millisecond, 10*time.Millisecond)}
 	var d *disk.Disk
 	if level != smoke {
 		d = faultDisk(t)
