@@ -29,6 +29,7 @@ type doors struct {
 	*rig.Lab
 	healthy *entry
 	entries []*entry
+	rows    *book
 	steps   int
 
 	goroutines int // when all is well
@@ -71,7 +72,7 @@ func openDoors(t *testing.T, host string) *doors {
 	must(t, err)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(authority)
-	d := &doors{Lab: newLab(t, "")}
+	d := &doors{Lab: newLab(t, ""), rows: openBook(t)}
 	var text strings.Builder
 	add := func(kind, name, keys string, secure bool) *entry {
 		e := &entry{kind: kind, name: name, judge: judge.New(d.Judge.Seed()), wait: rig.Patience / 2}
@@ -277,7 +278,7 @@ func (d *doors) row(t *testing.T, fault string, e *entry, tried uint64, back tim
 		connections, e.connections = uint64(total)-e.connections, uint64(total)
 	}
 	now := finding(e.judge.Verdict(), e.name)
-	r := reliability.Row{Part: reliability.Networks, Fault: fault, Kind: e.kind, Tried: tried, Back: back, Outcome: told,
+	r := reliability.Row{Fault: fault, Kind: e.kind, Tried: tried, Back: back, Outcome: told,
 		Lost:     now.Lost.Count - e.before.Lost.Count,
 		Altered:  now.Altered.Count - e.before.Altered.Count,
 		Invented: now.Invented.Count - e.before.Invented.Count + now.Refused.Count - e.before.Refused.Count,
@@ -298,7 +299,7 @@ func (d *doors) row(t *testing.T, fault string, e *entry, tried uint64, back tim
 		t.Errorf("%s, %s: %+v\n%s", fault, e.kind, r, e.judge.Verdict())
 	}
 	e.before = now
-	reliability.Add(t, r)
+	d.rows.add(r)
 }
 
 // calmed waits until the goroutines that a fault needed have ended.
@@ -319,10 +320,4 @@ func (d *doors) calmed(t *testing.T, fault string) {
 	if resident, _, err := rig.Memory(d.Proc.PID()); err != nil || resident > 500<<20 && !rig.RaceEnabled {
 		t.Errorf("%s: %d MiB of memory in use, %v", fault, resident>>20, err)
 	}
-}
-
-// cannot writes the row of an input that a fault has nothing to do with.
-func (d *doors) cannot(t *testing.T, fault string, e *entry, why string) {
-	t.Helper()
-	reliability.Add(t, reliability.Row{Part: reliability.Networks, Fault: fault, Kind: e.kind, Outcome: "cannot happen: " + why})
 }

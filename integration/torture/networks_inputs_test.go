@@ -81,7 +81,7 @@ func (d *doors) hurtClients(t *testing.T, f inFault, hold time.Duration) {
 	for _, e := range d.entries {
 		e.broken.Store(0)
 		if cannot := f.begin(e); cannot != "" {
-			d.cannot(t, f.name, e, cannot)
+			d.rows.cannot(f.name, e.kind, cannot)
 			continue
 		}
 		hit = append(hit, e)
@@ -107,6 +107,7 @@ func (d *doors) hurtClients(t *testing.T, f inFault, hold time.Duration) {
 			e.proxy.Reset()
 		}
 	}
+	d.rows.cannot(f.name, "input udp", noConnection)
 	back := map[*entry]time.Duration{}
 	for _, e := range hit {
 		d.Wait(e.kind+" brings records after "+f.name, func() bool { return e.first.Load() > 0 })
@@ -291,9 +292,10 @@ func (d *doors) endure(t *testing.T, name string, hold time.Duration, keep bool,
 	}
 	d.drained()
 	d.calmed(t, name)
+	d.rows.cannot(name, "input udp", noConnection)
 	for i, e := range d.entries {
 		if !can[i] {
-			d.cannot(t, name, e, why)
+			d.rows.cannot(name, e.kind, why)
 			e.before = finding(e.judge.Verdict(), e.name)
 			continue
 		}

@@ -23,6 +23,8 @@ type network struct {
 	feed    string // address of its http input
 	healthy *victim
 	victims []*victim
+	strange map[string]string // kinds that no fault here has to do with, and why
+	rows    *book
 	steps   int
 
 	goroutines int // when all is well
@@ -65,6 +67,12 @@ func beyondSmoke(t *testing.T) {
 	if level == smoke {
 		t.Skipf("%s=short runs this", LevelVariable)
 	}
+}
+
+// newNetwork is one without outputs, for now.
+func newNetwork(t *testing.T) *network {
+	t.Helper()
+	return &network{Lab: newLab(t, ""), feed: rig.OwnAddress(t), rows: openBook(t)}
 }
 
 // newVictim makes the destination of an output. Only its records' arrival is watched; who serves them comes later.
@@ -174,7 +182,10 @@ func (n *network) strike(t *testing.T, f netFault) (hit []*victim) {
 			hit = append(hit, v)
 			continue
 		}
-		reliability.Add(t, reliability.Row{Part: reliability.Networks, Fault: f.name, Kind: v.kind, Outcome: "cannot happen: " + cannot})
+		n.rows.cannot(f.name, v.kind, cannot)
+	}
+	for kind, why := range n.strange {
+		n.rows.cannot(f.name, kind, why)
 	}
 	return hit
 }
@@ -269,7 +280,7 @@ func (n *network) row(t *testing.T, f netFault, v *victim, back time.Duration, t
 	t.Helper()
 	now := finding(n.Judge.Verdict(), v.output)
 	r := reliability.Row{
-		Part: reliability.Networks, Fault: f.name, Kind: v.kind, Tried: 1, Back: back,
+		Fault: f.name, Kind: v.kind, Tried: 1, Back: back,
 		Lost:     now.Lost.Count - v.before.Lost.Count,
 		Altered:  now.Altered.Count - v.before.Altered.Count,
 		Invented: now.Invented.Count - v.before.Invented.Count,
@@ -295,7 +306,7 @@ func (n *network) row(t *testing.T, f netFault, v *victim, back time.Duration, t
 		t.Errorf("%s, %s: records came again under another Idempotency-Key\n%s", f.name, v.kind, n.Judge.Verdict())
 	}
 	v.before, v.again = now, v.store.Repeats()
-	reliability.Add(t, r)
+	n.rows.add(r)
 }
 
 // keyed says that every batch has a name, by which its repeats are known.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"logmule/integration/chaos"
-	"logmule/integration/reliability"
 	"logmule/integration/rig"
 )
 
@@ -17,7 +16,7 @@ import (
 func TestNetworksNames(t *testing.T) {
 	beyondSmoke(t)
 	t.Parallel()
-	n := &network{Lab: newLab(t, ""), feed: rig.OwnAddress(t)}
+	n := newNetwork(t)
 	text := fmt.Sprintf("[input.feed]\ntype = \"http\"\nlisten = %q\n", n.feed)
 	add := func(kind, output, keys string, good chaos.Behaviour) *victim {
 		v := n.newVictim(kind, output, false)
@@ -34,6 +33,13 @@ func TestNetworksNames(t *testing.T) {
 	n.victims = nil
 	add("output http", "http", "type = \"http\"\nurl = \"http://nobody.invalid:PORT/\"\n", chaos.Posts)
 	add("output tcp", "tcp", "type = \"tcp\"\naddress = \"nobody.invalid:PORT\"\n", chaos.Lines)
+	v := n.newVictim("output udp", "udp", false)
+	sink, err := rig.NewUDPSink("127.0.0.1:0", func(datagram []byte) { v.store.Take("", append(datagram[:len(datagram):len(datagram)], '\n')) })
+	must(t, err)
+	t.Cleanup(sink.Close)
+	_, port, err := net.SplitHostPort(sink.Address)
+	must(t, err)
+	text += fmt.Sprintf("[output.udp]\ntype = \"udp\"\naddress = \"nobody.invalid:%s\"\n", port)
 	n.Configure(text)
 	n.Start()
 	stop := n.source()
@@ -57,5 +63,5 @@ func TestNetworksNames(t *testing.T) {
 		n.row(t, netFault{name: "the name does not resolve, until SIGHUP brings another"}, v, time.Duration(v.first.Load()-lifted.UnixNano()), "nothing is lost; the healthy output goes on")
 	}
 	n.settle(t)
-	reliability.Add(t, reliability.Row{Part: reliability.Networks, Fault: "the name does not resolve, until SIGHUP brings another", Kind: "output unix", Outcome: "cannot happen: a path is no name"})
+	n.rows.cannot("the name does not resolve, until SIGHUP brings another", "output unix", "a path is no name")
 }

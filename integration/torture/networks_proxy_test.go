@@ -20,7 +20,8 @@ func proxied(t *testing.T) (*network, rig.Certificates) {
 	pair, err := tls.LoadX509KeyPair(certificates.Cert, certificates.Key)
 	must(t, err)
 	settings := &tls.Config{Certificates: []tls.Certificate{pair}}
-	n := &network{Lab: newLab(t, ""), feed: rig.OwnAddress(t)}
+	n := newNetwork(t)
+	n.strange = map[string]string{"output udp": noConnection}
 	var text strings.Builder
 	fmt.Fprintf(&text, "[input.feed]\ntype = \"http\"\nlisten = %q\n", n.feed)
 	add := func(kind, output string, secure bool, good chaos.Behaviour, keys string) *victim {
