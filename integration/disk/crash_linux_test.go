@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -78,6 +79,16 @@ func TestDrop(t *testing.T) {
 			across(t, d)
 			fsync(t, d, "one")
 		}, map[string]string{"one": "/", "two": "/", "two/b": "text"}},
+		{"a rename across directories over a file that was not synced", func(t *testing.T, d *Disk) {
+			must(t, os.Mkdir(d.in("one"), 0o700))
+			must(t, os.Mkdir(d.in("two"), 0o700))
+			write(t, d, "two/b", "old")
+			write(t, d, "one/a", "new")
+			must(t, os.Rename(d.in("one/a"), d.in("two/b")))
+			for _, name := range []string{"two/b", "one", "two", ""} {
+				fsync(t, d, name)
+			}
+		}, map[string]string{"one": "/", "two": "/", "two/b": "new"}},
 		{"a removal that was not synced", func(t *testing.T, d *Disk) {
 			durable(t, d, "a", "text")
 			must(t, os.Remove(d.in("a")))
@@ -155,6 +166,22 @@ func TestKeep(t *testing.T) {
 	must(t, err)
 	if info.Mode() != 0o640 {
 		t.Errorf("mode %v", info.Mode())
+	}
+}
+
+// TestAttributes: the mode and the time of writing are durable after a sync of the file.
+func TestAttributes(t *testing.T) {
+	d := start(t, Options{})
+	durable(t, d, "a", "text")
+	then := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+	must(t, os.Chmod(d.in("a"), 0o640))
+	must(t, os.Chtimes(d.in("a"), then, then))
+	fsync(t, d, "a")
+	must(t, d.Crash(Drop, 0))
+	info, err := os.Stat(d.in("a"))
+	must(t, err)
+	if info.Mode() != 0o640 || !info.ModTime().Equal(then) {
+		t.Errorf("mode %v, written %v", info.Mode(), info.ModTime())
 	}
 }
 
@@ -341,4 +368,18 @@ func TestOwnerKilled(t *testing.T) {
 	if out, err := exec.Command("mountpoint", d.Path()).CombinedOutput(); err == nil {
 		t.Errorf("%s", out)
 	}
+}
+
+// TestStuckOwnerKilled kills one that waits for its own disk, and so can close nothing.
+func TestStuckOwnerKilled(t *testing.T) {
+	start(t, Options{}) // skips, or fails
+	dir := t.TempDir()
+	owner := startChild(t, stuckVariable, dir)
+	must(t, owner.cmd.Process.Kill())
+	waitFor(t, "the disk is unmounted", func() bool {
+		list, err := mounts()
+		must(t, err)
+		return !slices.ContainsFunc(list, func(m mounted) bool { return strings.HasPrefix(m.point, dir) })
+	})
+	owner.kill(t)
 }

@@ -21,6 +21,7 @@ import (
 const (
 	childVariable = "LOGMULE_DISK_CHILD"
 	ownerVariable = "LOGMULE_DISK_OWNER"
+	stuckVariable = "LOGMULE_DISK_STUCK" // the same, and one of its threads waits for the disk
 )
 
 func TestMain(m *testing.M) {
@@ -30,6 +31,10 @@ func TestMain(m *testing.M) {
 	}
 	if dir := os.Getenv(ownerVariable); dir != "" {
 		fmt.Println(own(dir))
+		os.Exit(1)
+	}
+	if dir := os.Getenv(stuckVariable); dir != "" {
+		fmt.Println(stick(dir))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -45,6 +50,47 @@ func own(dir string) error {
 		return err
 	}
 	fmt.Println(0) // as count does when it is under way
+	select {}
+}
+
+// stick has a disk and, until it is killed, waits for a lock of the kernel's that another process holds, whose request the
+// disk does not answer.
+func stick(dir string) error {
+	d, err := Start(Options{Mount: filepath.Join(dir, "disk"), Backing: filepath.Join(dir, "backing")})
+	if err != nil {
+		return err
+	}
+	file, err := os.Create(d.in("file"))
+	if err != nil {
+		return err
+	}
+	stall, err := d.Fail(Rule{Match: Match{Op: Sync}, Delay: time.Hour})
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), stuckVariable+"=", childVariable+"="+d.in("file"))
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	for hits := 0; hits == 0 && err == nil; {
+		hits, err = d.Hits(stall)
+	}
+	if err != nil {
+		return err
+	}
+	go func() { _ = file.Sync() }()
+	for waits := false; !waits; time.Sleep(time.Millisecond) {
+		threads, err := filepath.Glob("/proc/self/task/*/stat")
+		if err != nil {
+			return err
+		}
+		waits = slices.ContainsFunc(threads, func(name string) bool {
+			stat, _ := os.ReadFile(name)
+			return bytes.Contains(stat, []byte(") D "))
+		})
+	}
+	fmt.Println(0)
 	select {}
 }
 

@@ -125,12 +125,13 @@ func TestLie(t *testing.T) {
 	if _, err := d.Hits(lie); err == nil {
 		t.Error("a rule outlived the crash")
 	}
-	_, err = d.Fail(Rule{Match: Match{Op: Sync}, Lie: true, Count: 1})
+	_, err = d.Fail(Rule{Match: Match{Op: Sync}, Lie: true, Count: 2})
 	must(t, err)
 	durable(t, d, "a", "text")
-	fsync(t, d, "a")
+	durable(t, d, "b", "text")
+	fsync(t, d, "a") // what a lie left undone the next sync does
 	must(t, d.Crash(Drop, 0))
-	wants(t, d, map[string]string{"a": "text"})
+	wants(t, d, map[string]string{"a": "text", "b": ""})
 }
 
 // TestShort: a write that ends early says so; with an error too it has torn the file.
@@ -159,19 +160,30 @@ func TestFlip(t *testing.T) {
 	d := start(t, Options{})
 	text := strings.Repeat("a", 10000)
 	write(t, d, "a", text)
-	wants(t, d, map[string]string{"a": text})
+	file, err := os.Open(d.in("a"))
+	must(t, err)
+	wrong := func() (n int) { // bits
+		b := make([]byte, len(text))
+		_, err := file.ReadAt(b, 0)
+		must(t, err)
+		for i := range b {
+			n += bits.OnesCount8(b[i] ^ text[i])
+		}
+		return n
+	}
+	if n := wrong(); n != 0 {
+		t.Errorf("%d bits are wrong without a rule", n)
+	}
 	flip, err := d.Fail(Rule{Match: Match{Op: Read, Name: "a"}, Flip: true, Count: 1})
 	must(t, err)
-	got := tree(t, d)["a"]
-	wrong := 0
-	for i := range got {
-		wrong += bits.OnesCount8(got[i] ^ text[i])
-	}
-	if wrong != 1 {
-		t.Errorf("%d bits of %d bytes are wrong", wrong, len(got))
+	if n := wrong(); n != 1 {
+		t.Errorf("%d bits are wrong", n)
 	}
 	must(t, d.Clear(flip))
-	wants(t, d, map[string]string{"a": text})
+	if n := wrong(); n != 0 {
+		t.Errorf("%d bits are wrong after the rule", n)
+	}
+	must(t, file.Close())
 }
 
 // TestDelay: a stalled operation goes on when the rule goes, and a process that waits for it can be killed.
@@ -311,6 +323,15 @@ func TestSnapshot(t *testing.T) {
 		}
 	}
 	c.kill(t)
+	durable(t, d, "one", "old")
+	write(t, d, "one", "new")
+	for mode, want := range map[Mode]string{Drop: "old", Keep: "new"} {
+		to := filepath.Join(t.TempDir(), "copy")
+		must(t, d.Snapshot("one", to, mode, 0))
+		if b, err := os.ReadFile(to); err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v", mode, b, err)
+		}
+	}
 	if err := d.Snapshot("nothing", filepath.Join(t.TempDir(), "copy"), Drop, 0); err == nil {
 		t.Error("a file that is not there was copied")
 	}

@@ -11,12 +11,14 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -57,13 +59,36 @@ func run(mount, backing string, free int64, out *teller) error {
 	}
 	go d.server.Serve() // it ends with the process: a mount that somebody uses is served until then
 	out.tell(answer{})
-	err = d.obey(os.Stdin, out)
+	obeyed := make(chan error, 1)
+	go func() { obeyed <- d.obey(os.Stdin, out) }()
+	select {
+	case err = <-obeyed:
+	case <-orphaned(os.Getppid()):
+		err = errors.New("who started this was killed")
+	}
 	d.release()
 	// Whoever still has a file open keeps the mount alive until this process ends.
 	if unmountErr := syscall.Unmount(mount, syscall.MNT_DETACH); unmountErr != nil {
 		err = errors.Join(err, fmt.Errorf("unmount %s: %w", mount, unmountErr))
 	}
 	return err
+}
+
+// orphaned is closed when the process that started this one was killed. Mostly standard input ends then, but not while one of
+// its threads waits for this disk: a killed process closes nothing before its last thread is gone.
+func orphaned(owner int) <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		for range time.Tick(200 * time.Millisecond) {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", owner))
+			// The state stands behind the name, which is in parentheses.
+			if err != nil || bytes.Contains(stat, []byte(") Z ")) || os.Getppid() != owner {
+				return
+			}
+		}
+	}()
+	return gone
 }
 
 // printer prints what the FUSE library logs, but not that the connection ends when it is ended.
