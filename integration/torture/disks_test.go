@@ -2,6 +2,7 @@ package torture
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,6 +93,12 @@ func queueDamage() []fault {
 	return all
 }
 
+// putAside gives the file of the file output another name, as a rotation does.
+func putAside(d *disk.Disk) error {
+	name := filepath.Join(d.Path(), "out", "archive.log")
+	return os.Rename(name, fmt.Sprintf("%s.%d", name, time.Now().UnixNano()))
+}
+
 // rot alters one bit of a segment that only the output late has still to read, as a bad disk does.
 func rot(d *disk.Disk) error {
 	var list []string
@@ -168,14 +175,19 @@ func archiveErrors() []fault {
 		{name: "archive: EIO from every write", rules: ever(disk.Write, archive), holds: file},
 		{name: "archive: EIO from fsync, once", rules: one(disk.Sync, archive), once: true},
 		{name: "archive: EIO from every fsync", rules: ever(disk.Sync, archive), holds: file},
-		{name: "archive: EIO from a write, then from every truncate", holds: file,
-			rules: append(one(disk.Write, archive), on(disk.Truncate, archive, fails(syscall.EIO)))},
+		{name: "archive: EIO within a write, then from every truncate", holds: file, rules: []disk.Rule{
+			on(disk.Write, archive, disk.Rule{Short: 10, Count: 1}),
+			{Match: disk.Match{Op: disk.Write, Name: archive, Nth: 2}, Err: syscall.EIO, Count: 1},
+			on(disk.Truncate, archive, fails(syscall.EIO))}},
 		{name: "archive: EIO from a write, then from every opening", holds: file,
 			rules: append(one(disk.Write, archive), on(disk.Open, archive, fails(syscall.EIO)))},
 		{name: "archive: EIO from a write, then from every sync of the directory", holds: file,
 			rules: append(one(disk.Write, archive), on(disk.SyncDir, "", fails(syscall.EIO)))},
 		{name: "archive: EIO from a write, then from every read", holds: file,
 			rules: append(one(disk.Write, archive), on(disk.Read, archive, fails(syscall.EIO)))},
+		{name: "archive: put aside, then EIO from every making of it", begin: putAside, rules: ever(disk.Create, archive), holds: file},
+		{name: "archive: put aside, then EIO from the sync of the directory, once", begin: putAside, rules: one(disk.SyncDir, ""), once: true},
+		{name: "archive: put aside, then no file can be made", begin: func(d *disk.Disk) error { return errors.Join(putAside(d), d.SetInodes(0)) }, end: inodes(-1), holds: file},
 		{name: "archive: ENOSPC from every write", rules: []disk.Rule{on(disk.Write, archive, fails(syscall.ENOSPC))}, holds: file},
 		{name: "archive: EDQUOT from every write", rules: []disk.Rule{on(disk.Write, archive, fails(syscall.EDQUOT))}, holds: file},
 		{name: "archive: not a byte is free", begin: room(0), end: room(-1), holds: file},
@@ -211,6 +223,7 @@ func faultDisk(t *testing.T) *disk.Disk {
 // away: nothing that was acknowledged may have relied on what had failed.
 func TestBadDisks(t *testing.T) {
 	need(t, disk.Available())
+	t.Parallel() // most of it is waiting
 	for name, p := range map[string]struct {
 		faults []fault
 		on     string
@@ -301,6 +314,7 @@ func where(dirs map[string]string) places {
 // TestStall lets disks stall for half a minute: with the queue's disk everything waits, with another only who uses it.
 func TestStall(t *testing.T) {
 	need(t, disk.Available())
+	t.Parallel()
 	if level == smoke {
 		t.Skip("it takes half a minute; set LOGMULE_TORTURE=short")
 	}

@@ -130,7 +130,6 @@ func (s *soak) peace() {
 	s.settle()
 	s.drained("")
 	s.readArchive()
-	must(s.t, os.Remove(s.archive()))
 	must(s.t, os.Remove(s.log.Name()))
 	must(s.t, s.log.Close())
 	var err error
