@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"logmule/checkpoint"
+	"logmule/queue/segment"
 	"logmule/queue/vfs/faultfs"
 )
 
@@ -44,7 +45,12 @@ func TestOldestWhileSegmentsGo(t *testing.T) {
 		}
 		return nil
 	})
-	b.take(r, 90) // several segments at once
+	for range 90 {
+		if _, err := r.Next(b.ctx, new(segment.Frame)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Done(nil, checkpoint.Range{First: 1, Last: 90}) // several segments at once, when nothing is read any more
 	<-deleting
 	late := make(chan *Reader)
 	go func() { late <- b.q.Reader("late", Oldest) }()
