@@ -78,7 +78,7 @@ func serverTLS(t *testing.T, c rig.Certificates) *tls.Config {
 func TestNetworksPeers(t *testing.T) {
 	beyondSmoke(t)
 	t.Parallel()
-	n, certificates := proxied(t)
+	n, certificates := proxied(t, false)
 	good := serverTLS(t, certificates)
 	strange, err := rig.NewCertificates(t.TempDir())
 	must(t, err)

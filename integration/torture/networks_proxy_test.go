@@ -3,6 +3,9 @@ package torture
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,8 +15,8 @@ import (
 	"logmule/integration/rig"
 )
 
-// proxied is a network whose outputs go through proxies.
-func proxied(t *testing.T) (*network, rig.Certificates) {
+// proxied is a network whose outputs go through proxies; with those that send http in other ways too.
+func proxied(t *testing.T, others bool) (*network, rig.Certificates) {
 	t.Helper()
 	certificates, err := rig.NewCertificates(t.TempDir())
 	must(t, err)
@@ -30,15 +33,18 @@ func proxied(t *testing.T) (*network, rig.Certificates) {
 			good = chaos.Secured(settings, good)
 			keys += fmt.Sprintf("tls.ca = %q\ntls.server_name = \"localhost\"\n", certificates.CA)
 		}
-		if v.peer, err = chaos.StartPeer("127.0.0.1:0", good, v.store); err != nil {
-			t.Fatal(err)
+		if good != nil {
+			v.peer, err = chaos.StartPeer("127.0.0.1:0", good, v.store)
+			must(t, err)
+			t.Cleanup(v.peer.Close)
+			v.target = v.peer.Address()
+		} else {
+			v.target = serveHTTP2(t, v.store)
 		}
-		t.Cleanup(v.peer.Close)
 		at := rig.OwnAddress(t)
 		if strings.HasPrefix(kind, "output unix") {
 			at = filepath.Join(t.TempDir(), "peer.sock")
 		}
-		v.target = v.peer.Address()
 		if v.proxy, err = chaos.Start(chaos.Options{Listen: at, Target: v.target, Seed: n.Judge.Seed(), Buffer: 64 << 10}); err != nil {
 			t.Fatal(err)
 		}
@@ -53,9 +59,31 @@ func proxied(t *testing.T) (*network, rig.Certificates) {
 	add("output tcp", "tcp", false, chaos.Lines, "type = \"tcp\"\naddress = \"AT\"\n")
 	add("output tcp, TLS", "tcptls", true, chaos.Lines, "type = \"tcp\"\naddress = \"AT\"\n")
 	add("output unix", "unix", false, chaos.Lines, "type = \"unix\"\npath = \"AT\"\n")
+	if others {
+		add("output http, in_flight = 4", "http4", false, chaos.Posts, "type = \"http\"\nurl = \"http://AT/\"\nin_flight = 4\n").unordered = true
+		add("output http, HTTP/2", "http2", false, nil, "type = \"http\"\nurl = \"http://AT/\"\nhttp2 = true\n")
+	}
 	n.Configure(text.String())
 	n.open()
 	return n, certificates
+}
+
+// serveHTTP2 is a good destination for HTTP/2 without TLS.
+func serveHTTP2(t *testing.T, store *chaos.Store) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	s := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler) // a part of a body is nothing
+		}
+		store.Take(r.Header.Get("Idempotency-Key"), body)
+	})}
+	s.Protocols.SetUnencryptedHTTP2(true)
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+	return l.Addr().String()
 }
 
 // both sets the faults of both ways.
@@ -110,6 +138,9 @@ var proxyFaults = []netFault{
 	{name: "both ways stall", begin: both(chaos.Faults{Then: chaos.Stall}), end: calm},
 	{name: "the peer closes its half", begin: anyKind, during: func(v *victim) { v.proxy.HalfClose(chaos.Down) }},
 	{name: "the peer closes, heard 500 ms late", begin: func(v *victim) string {
+		if v.peer == nil {
+			return "HTTP/2 says goodbye in its own way"
+		}
 		v.proxy.Set(chaos.Down, chaos.Faults{Linger: 500 * time.Millisecond})
 		v.peer.Part()
 		return ""
@@ -132,7 +163,7 @@ var proxyFaults = []netFault{
 // TestNetworksConnections hurts the connections of all outputs that have some.
 func TestNetworksConnections(t *testing.T) {
 	t.Parallel()
-	n, _ := proxied(t)
+	n, _ := proxied(t, true)
 	for _, f := range proxyFaults[:by(1, len(proxyFaults), len(proxyFaults))] {
 		n.hurt(t, f, by(200*time.Millisecond, 1200*time.Millisecond, 15*time.Second))
 	}
