@@ -95,6 +95,7 @@ type salvage struct {
 	now       *stretch   // that grows
 	body      []byte     // records that are not appended yet; now ends behind them
 	count     uint32
+	tail      []byte // the last bytes of the file before the end of now
 	message   pack.Record
 	own       []byte
 	done      Salvaged
@@ -103,19 +104,31 @@ type salvage struct {
 // findStretches finds what earlier salvages of this queue have put.
 func (s *salvage) findStretches() error {
 	for key, value := range s.into.Sources(keyOfSalvage) {
-		old, err := parseStretch(key, string(value))
+		queue, old, err := parseStretch(key, string(value))
 		if err != nil {
-			return fmt.Errorf("read how far %s has been salvaged, %s%.200s: %w", s.from.Path, keyOfSalvage, key, err)
+			return fmt.Errorf("read how far %s has been salvaged: %w", s.from.Path, err)
 		}
-		print, err := s.print(old.end.File)
+		if queue != s.from.Name() {
+			continue
+		}
+		known, err := s.knows(old)
 		if err != nil {
 			return err
 		}
-		if print != "" && print == old.print {
+		if known {
 			s.stretches = append(s.stretches, old)
 		}
 	}
 	return nil
+}
+
+// knows tells whether a stretch of a queue with the same name is one of this queue.
+func (s *salvage) knows(old *stretch) (bool, error) {
+	print, err := s.print(old.end.File)
+	if err != nil || print == "" || print != old.print {
+		return false, err
+	}
+	return s.from.Sum(old.end.File, old.end.Offset-old.tailSize, old.end.Offset) == old.tail, nil
 }
 
 // print is the fingerprint of a file, empty where there is no such file.
@@ -164,12 +177,24 @@ func (s *salvage) take(r *hekaqueue.Record) error {
 		return err
 	}
 	if s.now == nil {
-		s.now = &stretch{key: startKey(print, r.Position()), start: r.Position()}
+		s.now = &stretch{key: s.freeKey(print, r.Position()), start: r.Position()}
 	}
 	s.now.end, s.now.print = hekaqueue.Position{File: r.File.Name, Offset: r.End}, print
+	s.tail = append(s.tail[:0], r.Message...)
 	s.body = pack.AppendOwn(s.body, message)
 	s.count++
 	return nil
+}
+
+// freeKey is one for a stretch that begins at start. The same may have begun in a queue that is not this one.
+func (s *salvage) freeKey(print string, start hekaqueue.Position) string {
+	used := s.into.Sources(keyOfSalvage)
+	for twin := uint64(0); ; twin++ {
+		key := startKey(s.from.Name(), print, start, twin)
+		if _, ok := used[key]; !ok {
+			return key
+		}
+	}
 }
 
 // maxLength is the most that stands in front of a record in a body.
@@ -198,6 +223,7 @@ func (s *salvage) flush() error {
 	if s.count == 0 {
 		return nil
 	}
+	s.now.tail, s.now.tailSize = hekaqueue.SumOf(s.tail), int64(len(s.tail))
 	runs := []segment.Run{{
 		Form: segment.Records, Count: s.count, Raw: uint32(len(s.body)), Body: s.body,
 		Key: []byte(keyOfSalvage + s.now.key), Position: []byte(s.now.value()),

@@ -317,19 +317,45 @@ func TestSalvageRefuses(t *testing.T) {
 	}
 }
 
+// Two outputs of a Heka have queued records of which the first ones are the same: they are two queues, as are those of one
+// name on two machines.
+func TestSalvageOfTwins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMorgue(t)
+		d := hekaQueue(0, 35)
+		m.mustSalvage(d, nil)
+		other := func(opt *SalvageOptions) {
+			opt.From, _ = hekaqueue.Open(t.Context(), d, "/heka/archive")
+		}
+		if done := m.mustSalvage(d, other); done.Records != 35 || done.Before != 0 {
+			t.Errorf("of another name: %+v", done)
+		}
+		twin := hekaQueue(0, 35)
+		twin.files["10.log"] = slices.Concat(hekaFrame(hekaMessage(30)), hekaFrame(hekaMessage(41)), hekaFrame(hekaMessage(42)), hekaFrame(hekaMessage(43)), hekaFrame(hekaMessage(44)))
+		if done := m.mustSalvage(twin, nil); done.Records != 35 || done.Before != 0 {
+			t.Errorf("of the same name: %+v", done)
+		}
+		for _, again := range []hekaDisk{d, twin} {
+			if done := m.mustSalvage(again, nil); done.Records != 0 || done.Before != 35 {
+				t.Errorf("again: %+v", done)
+			}
+		}
+	})
+}
+
 func TestStretch(t *testing.T) {
-	s := &stretch{key: "ab/12/7.log", start: hekaqueue.Position{File: "7.log", Offset: 12}, print: "cd", end: hekaqueue.Position{File: "a/b", Offset: 3}}
-	if s.key != startKey("ab", s.start) {
-		t.Errorf("the key is %q", startKey("ab", s.start))
+	s := &stretch{key: "relay/ab/12/1/7.log", start: hekaqueue.Position{File: "7.log", Offset: 12}, print: "cd", end: hekaqueue.Position{File: "a/b", Offset: 30}, tail: "ef", tailSize: 5}
+	if s.key != startKey("relay", "ab", s.start, 1) {
+		t.Errorf("the key is %q", startKey("relay", "ab", s.start, 1))
 	}
-	if back, err := parseStretch(s.key, s.value()); err != nil || *back != *s {
+	if queue, back, err := parseStretch(s.key, s.value()); err != nil || queue != "relay" || *back != *s {
 		t.Errorf("%+v, %v", back, err)
 	}
-	for _, bad := range []string{"", "ab", "ab/1", "ab/x/7.log", "ab/+1/7.log", "ab/01/7.log"} {
-		if _, err := parseStretch(s.key, bad); err == nil {
+	for _, bad := range []string{"", "ab", "relay/ab/1/0", "relay/ab/x/0/7.log", "relay/ab/1/x/7.log", "relay/ab/+1/0/7.log", "relay/ab/01/0/7.log", "ab/1/2/3", "ab/01/2/ef/7.log"} {
+		if _, _, err := parseStretch(s.key, bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
-		if _, err := parseStretch(bad, s.value()); err == nil {
+		if _, _, err := parseStretch(bad, s.value()); err == nil {
 			t.Errorf("%q is taken as a key", bad)
 		}
 	}

@@ -46,8 +46,7 @@ func Open(ctx context.Context, fsys vfs.FS, path string) (*Queue, error) {
 		q.Bytes = info.Size()
 		return q, nil
 	}
-	q.take(infos)
-	if len(q.Files) == 0 {
+	if !q.take(infos) && len(q.Files) == 0 {
 		return nil, noQueue(fsys, path, infos)
 	}
 	for _, f := range q.Files {
@@ -58,12 +57,13 @@ func Open(ctx context.Context, fsys vfs.FS, path string) (*Queue, error) {
 	return q, q.findCheckpoint(ctx)
 }
 
-// take sorts what is in the directory.
-func (q *Queue) take(infos []fs.FileInfo) {
+// take sorts what is in the directory, and says whether there is a checkpoint.
+func (q *Queue) take(infos []fs.FileInfo) (checkpoint bool) {
 	for _, info := range infos {
 		_, ours := numberOf(info.Name())
 		switch {
 		case info.Name() == checkpointFile:
+			checkpoint = true
 		case !ours || !info.Mode().IsRegular():
 			q.Strangers = append(q.Strangers, info.Name())
 		default:
@@ -79,6 +79,7 @@ func (q *Queue) take(infos []fs.FileInfo) {
 			q.Missing = append(q.Missing, Gap{last + 1, next - 1})
 		}
 	}
+	return checkpoint
 }
 
 // readable is an error for a file that this user may not read: the rest without it would look like all there is.

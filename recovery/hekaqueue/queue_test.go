@@ -214,6 +214,9 @@ func TestNoQueue(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
+	if q, err := Open(t.Context(), vfs.OS(), build(t, map[string][]byte{"checkpoint.txt": []byte("3 0")})); err != nil || len(q.Files) > 0 {
+		t.Errorf("a queue of which all is delivered: %v", err)
+	}
 	if _, err := Open(t.Context(), vfs.OS(), t.TempDir()); !errors.Is(err, ErrNoQueue) || errors.As(err, new(*NestedError)) {
 		t.Errorf("empty: %v", err)
 	}

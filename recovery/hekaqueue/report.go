@@ -182,6 +182,32 @@ func (r *Report) add(f *FileReport) {
 	r.Torn = r.Torn || f.Torn
 }
 
+// Sum is SumOf for a range of a file, empty where the range is not there.
+func (q *Queue) Sum(name string, from, to int64) string {
+	for _, f := range q.Files {
+		if f.Name != name || from < 0 || to < from || to-from > maxFrame {
+			continue
+		}
+		file, err := q.fsys.Open(q.path(f))
+		if err != nil {
+			return ""
+		}
+		defer file.Close()
+		b := make([]byte, to-from)
+		if n, _ := file.ReadAt(b, from); n < len(b) {
+			return ""
+		}
+		return SumOf(b)
+	}
+	return ""
+}
+
+// SumOf names bytes.
+func SumOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return fmt.Sprintf("%x", sum[:16])
+}
+
 // plainPrint is how many bytes of records make the fingerprint of a file of version 0.9, whose records have no uuid.
 const plainPrint = 64 << 10
 
