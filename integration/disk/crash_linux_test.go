@@ -322,7 +322,7 @@ func TestClose(t *testing.T) {
 
 // TestUndo finds what a killed test has left: here its disk's server is killed too, so that nobody unmounts.
 func TestUndo(t *testing.T) {
-	start(t, Options{}) // skips, or fails
+	need(t, ImageAvailable("ext4"))
 	dir := t.TempDir()
 	owner := startChild(t, ownerVariable, dir)
 	left := func() (list []mounted) {
@@ -372,7 +372,7 @@ func TestOwnerKilled(t *testing.T) {
 
 // TestStuckOwnerKilled kills one that waits for its own disk, and so can close nothing.
 func TestStuckOwnerKilled(t *testing.T) {
-	start(t, Options{}) // skips, or fails
+	need(t, Available())
 	dir := t.TempDir()
 	owner := startChild(t, stuckVariable, dir)
 	must(t, owner.cmd.Process.Kill())

@@ -164,15 +164,22 @@ func (c *counter) kill(t *testing.T) int {
 	return said
 }
 
-// start starts a fault disk for a test, or skips the test where there can be none and nobody insists.
-func start(t *testing.T, o Options) *Disk {
+// need ends a test that cannot be done here: it is skipped unless somebody insists.
+func need(t *testing.T, err error) {
 	t.Helper()
-	if err := Available(); err != nil {
-		if os.Getenv("LOGMULE_TORTURE") != "" {
-			t.Fatal(err)
-		}
+	switch {
+	case err == nil:
+	case os.Getenv("LOGMULE_TORTURE") != "":
+		t.Fatal(err)
+	default:
 		t.Skip(err)
 	}
+}
+
+// start starts a fault disk for a test.
+func start(t *testing.T, o Options) *Disk {
+	t.Helper()
+	need(t, Available())
 	dir := t.TempDir()
 	o.Mount, o.Backing, o.Output = filepath.Join(dir, "mount"), filepath.Join(dir, "backing"), filepath.Join(dir, "output")
 	d, err := Start(o)

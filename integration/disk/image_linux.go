@@ -26,6 +26,24 @@ var makers = map[string][]string{
 // mountOptions are what each needs to be mounted beside its copy.
 var mountOptions = map[string]string{"xfs": "nouuid"}
 
+// ImageAvailable says why there can be no image of that kind here.
+func ImageAvailable(kind string) error {
+	if err := Available(); err != nil {
+		return err
+	}
+	maker := makers[kind]
+	if maker == nil {
+		return fmt.Errorf("no kind of image is %q", kind)
+	}
+	if _, err := exec.LookPath(maker[0]); err != nil {
+		return fmt.Errorf("an image of %s needs %s: %w; install e2fsprogs and xfsprogs", kind, maker[0], err)
+	}
+	if _, err := os.Stat("/dev/loop-control"); err != nil {
+		return fmt.Errorf("an image needs loop devices: %w; load the kernel's module loop", err)
+	}
+	return nil
+}
+
 // ImageSize is what every kind can be made with, in bytes. Little of it is ever written.
 const ImageSize = 320 << 20
 
@@ -41,10 +59,10 @@ type Image struct {
 // MakeImage makes the file name, a path below the mount of d, with an empty file system of that kind, and mounts it at a
 // directory, which is made if needed. The image has to be closed before the disk.
 func MakeImage(d *Disk, name, kind, at string) (*Image, error) {
-	maker := makers[kind]
-	if maker == nil {
-		return nil, fmt.Errorf("make image: no kind %q", kind)
+	if err := ImageAvailable(kind); err != nil {
+		return nil, fmt.Errorf("make image: %w", err)
 	}
+	maker := makers[kind]
 	path := filepath.Join(d.Path(), name)
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
@@ -55,7 +73,7 @@ func MakeImage(d *Disk, name, kind, at string) (*Image, error) {
 		return nil, fmt.Errorf("make image: %w", err)
 	}
 	if out, err := exec.Command(maker[0], append(maker[1:], path)...).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("make image: %s: %w; install e2fsprogs and xfsprogs\n%s", maker[0], err, out)
+		return nil, fmt.Errorf("make image: %s: %w\n%s", maker[0], err, out)
 	}
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {

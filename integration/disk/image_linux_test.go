@@ -14,6 +14,7 @@ import (
 func TestImage(t *testing.T) {
 	for _, kind := range Kinds {
 		t.Run(kind, func(t *testing.T) {
+			need(t, ImageAvailable(kind))
 			d := start(t, Options{})
 			dir := t.TempDir()
 			i, err := MakeImage(d, "image", kind, filepath.Join(dir, "mount"))
@@ -45,6 +46,7 @@ func TestImage(t *testing.T) {
 
 // TestImageNoDisk: an image on a disk that was taken away gives errors and can be closed.
 func TestImageNoDisk(t *testing.T) {
+	need(t, ImageAvailable("ext4"))
 	d := start(t, Options{})
 	i, err := MakeImage(d, "image", "ext4", filepath.Join(t.TempDir(), "mount"))
 	must(t, err)

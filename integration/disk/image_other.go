@@ -5,6 +5,9 @@ package disk
 // Kinds are the file systems that an image can have.
 var Kinds = []string{"ext4", "xfs"}
 
+// ImageAvailable says why there can be no image here.
+func ImageAvailable(string) error { return errLinux }
+
 // Image is a file with a real file system in it, mounted through a loop device.
 type Image struct{}
 

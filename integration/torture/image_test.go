@@ -18,9 +18,11 @@ import (
 // random moments: what a power loss leaves when the disk drops, keeps or mixes what was not flushed. Each is mounted, which
 // replays its journal, and a daemon that is started on it delivers everything that was acknowledged before the snapshot.
 func TestImages(t *testing.T) {
-	need(t, disk.Available())
 	for _, kind := range disk.Kinds[:by(1, 2, 2)] {
-		t.Run(kind, func(t *testing.T) { newImaged(t, kind).run() })
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			newImaged(t, kind).run()
+		})
 	}
 }
 
@@ -43,6 +45,7 @@ type imageRow struct {
 
 func newImaged(t *testing.T, kind string) *imaged {
 	t.Helper()
+	need(t, disk.ImageAvailable(kind))
 	dir := t.TempDir()
 	d, err := disk.Start(disk.Options{Mount: filepath.Join(dir, "disk"), Backing: filepath.Join(dir, "backing"), Output: filepath.Join(dir, "disk.log")})
 	must(t, err)
