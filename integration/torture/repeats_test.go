@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // in which the daemon runs and the destination takes what comes, so that many power losses in a row do not add up.
 type repeats struct {
 	*judge.Destination
+	again  string // heads that begin so may come again whenever they like
 	resend uint64 // bytes before the position that may come again besides, as those of an output that cannot know what its peer has read
 
 	mu      sync.Mutex
@@ -81,19 +83,22 @@ func (r *repeats) arrived(record []byte) {
 	key := string(head(record))
 	before, again := r.came[key]
 	r.came[key] = now
-	if !again {
+	if !again || r.again != "" && strings.HasPrefix(key, r.again) {
 		return
 	}
-	reach := r.lost.worked - before.worked
+	reach, size := r.lost.worked-before.worked, r.lost.bytes-before.bytes
 	if reach < -stragglers {
 		r.bad.Count++
 		r.bad.Where = append(r.bad.Where, fmt.Sprintf("%s came twice though the power was not lost in between", key))
 		return
 	}
+	if size <= r.resend {
+		return
+	}
 	r.reach = max(r.reach, reach)
-	if reach > reachMost && r.lost.bytes-before.bytes > r.resend {
+	if reach > reachMost {
 		r.bad.Count++
-		r.bad.Where = append(r.bad.Where, fmt.Sprintf("%s came again, %v of work and %d bytes before the power loss", key, reach, r.lost.bytes-before.bytes))
+		r.bad.Where = append(r.bad.Where, fmt.Sprintf("%s came again, %v of work and %d bytes before the power loss", key, reach, size))
 	}
 }
 

@@ -36,6 +36,8 @@ type site struct {
 	file    *judge.Destination // what the archive holds in the end
 	seqs    sequences
 	program *program // that writes the log
+	onDisk  bool     // the log is on the disk that loses power, and written by a neighbour instead
+	debris  debris
 	in, log string   // where the sources send to, and write to
 	stops   []func() // ends each source
 	acks    *acks    // of the http sources; nil: nobody asks for them
@@ -54,12 +56,21 @@ const small = "segment_size = \"64KiB\"\n"
 // newSite makes one whose log no power loss takes; queue is what stands in its section [queue].
 func newSite(t *testing.T, seed uint64, queue string) *site {
 	t.Helper()
+	return newSiteWith(t, seed, queue, "")
+}
+
+// newSiteWith makes one whose log is in a directory on the disk, if logs names one.
+func newSiteWith(t *testing.T, seed uint64, queue, logs string) *site {
+	t.Helper()
 	dir := t.TempDir()
 	d, err := disk.Start(disk.Options{Mount: filepath.Join(dir, "disk"), Backing: filepath.Join(dir, "backing"), Output: filepath.Join(dir, "disk.log")})
 	must(t, err)
 	t.Cleanup(func() { _ = d.Close() })
 	in, httpOut, tcpOut := rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t)
 	s := &site{t: t, disk: d, archive: filepath.Join(d.Path(), "archive", "all.log"), log: filepath.Join(dir, "program.log")}
+	if logs != "" {
+		s.log, s.onDisk = filepath.Join(d.Path(), logs, "program.log"), true
+	}
 	s.Lab = rig.NewLab(t, dir, filepath.Join(d.Path(), "data"), rig.OwnAddress(t), fmt.Sprintf(`
 [queue]
 %s
@@ -69,6 +80,7 @@ listen = %q
 [input.log]
 type = "file"
 paths = [%q]
+poll = "20ms"
 start_at = "beginning"
 partial_after = "1h"
 [output.http]
@@ -88,9 +100,9 @@ path = %q
 	s.http = newRepeats(s.Judge.Destination("http"), 0)
 	s.tcp = newRepeats(s.Judge.Destination("tcp"), resend)
 	s.file = s.Judge.Destination("archive")
-	s.sink = rig.StartHTTPSink(t, httpOut, s.http.arrived)
+	s.sink = rig.StartHTTPSink(t, httpOut, s.debris.without(s.http.arrived))
 	s.sink.Watch(s.seqs.watch)
-	rig.StartTCPSink(t, tcpOut, s.tcp.arrived)
+	rig.StartTCPSink(t, tcpOut, s.debris.without(s.tcp.arrived))
 	s.in = "http://" + in + "/"
 	return s
 }
@@ -98,6 +110,10 @@ path = %q
 // load starts the sources: a client alone, four beside each other, and a program that writes a log.
 func (s *site) load() {
 	s.post("one", &rig.HTTPSource{Batch: 1, Size: 120, Every: time.Millisecond})
+	if s.onDisk {
+		s.neighbour()
+		return
+	}
 	for i := range 4 {
 		s.post(fmt.Sprintf("four-%d", i), &rig.HTTPSource{Batch: 10, Size: 300, Every: 4 * time.Millisecond})
 	}
@@ -129,7 +145,9 @@ func (s *site) begin() {
 	s.load()
 	s.start()
 	s.Wait("the log is seen", func() bool { return s.http.has("J log 1") })
-	s.program.seen.Store(true)
+	if !s.onDisk {
+		s.program.seen.Store(true)
+	}
 }
 
 // launch starts the daemon and waits for nothing.
@@ -216,7 +234,7 @@ func (s *site) readArchive() {
 	if !bytes.HasSuffix(text, []byte{'\n'}) {
 		s.t.Errorf("the archive ends in a torn line: %.80q", text[bytes.LastIndexByte(text, '\n')+1:])
 	}
-	rig.Lines(text, s.file.Arrived)
+	rig.Lines(text, s.debris.without(s.file.Arrived))
 }
 
 // clean says that fsck finds nothing and that the loss ledger has no record that was acknowledged.

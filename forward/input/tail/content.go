@@ -206,6 +206,10 @@ func (t *tailer) move(tr *track, s *sight, p *position, upto int64, cut bool) bo
 	if tr.pos.offset != p.offset {
 		return false
 	}
+	back := upto < p.offset && s.id == p.id && !tr.trusted // the file itself, cut while nobody looked
+	if back {
+		upto = p.proven(upto)
+	}
 	head, err := s.window(headSize)
 	if err != nil {
 		return false
@@ -225,6 +229,9 @@ func (t *tailer) move(tr *track, s *sight, p *position, upto int64, cut bool) bo
 	tr.pos.flags &^= flagGzip | flagDone
 	if s.gzip {
 		tr.pos.flags |= flagGzip
+	}
+	if back {
+		tr.pos.flags &^= flagSkipLine | flagSkipGroup // that was further on
 	}
 	if upto < p.offset {
 		tr.pos.offset, tr.pos.tail, tr.pos.marks = upto, fingerprintOf(window), nil

@@ -207,6 +207,18 @@ func (r *fields) name() string {
 	return string(r.take(int(min(n, maxName))))
 }
 
+// proven is the last offset up to which a file that was cut to upto bytes while nobody looked is known to hold what was read of it;
+// 0 where only its first bytes are known. What stands behind that may be new: a power loss takes from a log what its program had
+// not synced, and the program goes on there.
+func (p *position) proven(upto int64) (offset int64) {
+	for _, m := range p.marks {
+		if m.offset <= upto {
+			offset = m.offset
+		}
+	}
+	return offset
+}
+
 // advance moves the position to offset. window is what stands there before it.
 func (p *position) advance(offset int64, window []byte) {
 	if last := len(p.marks) - 1; p.offset > 0 && p.tail.n > 0 && (last < 0 || p.offset-p.marks[last].offset >= markDistance) {
