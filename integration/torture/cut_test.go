@@ -37,7 +37,7 @@ var cuts = []cut{
 	{name: "before a segment is made or grows", on: []disk.Match{{Op: disk.Create, Name: "*.seg"}, {Op: disk.Allocate, Name: "*.seg"}}, within: 4, weight: 2},
 	{name: "before a segment is deleted", on: []disk.Match{{Op: disk.Unlink, Name: "*.seg"}}, within: 4, weight: 3},
 	{name: "before checkpoints.db is written", on: []disk.Match{{Op: disk.Write, Name: "checkpoints.db"}}, within: 12, weight: 3},
-	{name: "before checkpoints.db is synced", on: []disk.Match{{Op: disk.Sync, Name: "checkpoints.db"}}, within: 4, weight: 2},
+	{name: "before checkpoints.db is synced", on: []disk.Match{{Op: disk.Sync, Name: "checkpoints.db"}}, within: 4, weight: 4},
 	{name: "before the archive is written or synced", on: []disk.Match{{Op: disk.Write, Name: "all.log"}, {Op: disk.Sync, Name: "all.log"}}, within: 8, weight: 2},
 	{name: "before the archive is cut", during: starting, on: []disk.Match{{Op: disk.Truncate, Name: "all.log"}}, within: 1, weight: 1},
 	{name: "before a rename or link", during: starting, on: []disk.Match{{Op: disk.Rename}, {Op: disk.Link}}, within: 2, weight: 2},
