@@ -156,7 +156,7 @@ func cutValue(b []byte, left int, wire uint64) (value []byte, number uint64, n i
 		if n <= 0 {
 			return nil, 0, 0, orCut(badLength, n, b, left)
 		}
-		if length > uint64(left-n) || length >= 1<<31 {
+		if length > uint64(left-n) {
 			return nil, 0, 0, badLength
 		}
 		if length > uint64(len(b)-n) {
