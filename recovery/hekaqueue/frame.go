@@ -7,7 +7,7 @@ const (
 	headerEnd  = 0x1f // stands between header and message
 	tagLength  = 0x08 // field 1 of the header, the length of the message
 
-	// maxFrame bounds the memory for one frame. Heka's own limit, max_message_size, is 64 KiB unless it is configured.
+	// maxFrame bounds the message in a frame, and so the memory for it. Heka's own limit, max_message_size, is 64 KiB unless it is configured.
 	maxFrame = 64 << 20
 	// maxHead is the most that stands before the message.
 	maxHead = 3 + 255
@@ -43,7 +43,7 @@ func (f fault) text() string {
 		}
 		return fmt.Sprintf("a frame of %d bytes, of which only the first %d are there", f.a, f.b)
 	case tooLarge:
-		return fmt.Sprintf("a frame that would have %d bytes; more than %d are not read", f.a, maxFrame)
+		return fmt.Sprintf("a frame that would have %d bytes; of a message at most %d are read", f.a, maxFrame)
 	default:
 		return fmt.Sprintf("a frame of %d bytes with no Heka message in it: %s", f.a, badMessage(f.b))
 	}

@@ -152,10 +152,11 @@ func (c *crossing) try(p int64, b []byte) (size int, f fault) {
 	if f.kind != none {
 		return 0, f
 	}
+	if h.length > maxFrame {
+		return 0, fault{kind: tooLarge, a: int64(h.size) + int64(h.length)}
+	}
 	size = h.size + h.length
 	switch {
-	case size > maxFrame:
-		return 0, fault{kind: tooLarge, a: int64(size)}
 	case int64(size) > left:
 		return 0, fault{kind: endsInFrame, a: int64(size), b: left}
 	case size > readStep && len(b) < size && !c.plain:
