@@ -43,12 +43,12 @@ func uuidOf(n int) string { return fmt.Sprintf("%016x", uint64(n+1)*0x9e3779b97f
 
 // message is a small one.
 func message(n int, payload string) []byte {
-	return attribute(number(attribute(nil, 1, uuidOf(n)), 2, uint64(1700000000000000000+n)), 6, payload)
+	return attribute(number(attribute(nil, 1, uuidOf(n)), 2, 1700000000000000000+uint64(n)), 6, payload)
 }
 
 // messageOf is one with a random choice of all that a message can have.
 func messageOf(rng *rand.Rand, n int) []byte {
-	m := number(attribute(nil, 1, uuidOf(n)), 2, uint64(1700000000000000000+n))
+	m := number(attribute(nil, 1, uuidOf(n)), 2, 1700000000000000000+uint64(n))
 	m = attribute(m, 3, "type")
 	if rng.IntN(2) == 0 {
 		m = attribute(m, 4, "logger")
