@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/golang/snappy"
+
+	"logmule/integration/rig"
 )
 
 // arrive makes three chunks of two sources, lets fault change them, and checks them.
@@ -80,5 +83,20 @@ func TestGrouped(t *testing.T) {
 		if got := grouped(x); got != want {
 			t.Errorf("grouped(%v) = %s, want %s", x, got, want)
 		}
+	}
+}
+
+// The figures for a salvage count only where all records are found.
+func TestSalvageFindsTheQueueOfTheBenchmark(t *testing.T) {
+	dir := t.TempDir()
+	o := options{Binary: rig.Binary(t), Dir: dir, Runs: 1, Records: 1000}
+	if err := runSalvage(o); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := writeHekaQueue(filepath.Join(dir, "relay"), newCorpus(), 10); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := salvage(o, []string{"salvage", "heka", filepath.Join(dir, "relay"), "--check"}); err == nil {
+		t.Error("10 records are taken for 1000")
 	}
 }

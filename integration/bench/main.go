@@ -43,7 +43,7 @@ func start(args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.Binary, "binary", "", "the logmule to measure (default: build ./cmd/logmule)")
 	flags.StringVar(&o.Dir, "dir", "", "where data directories are made, on a real disk (default: a temporary one below the current directory)")
-	flags.StringVar(&o.Scenarios, "scenarios", "tcp,http", "which to run")
+	flags.StringVar(&o.Scenarios, "scenarios", "tcp,http,salvage", "which to run")
 	flags.IntVar(&o.Runs, "runs", 3, "runs of each, after one that warms up; medians are printed")
 	flags.IntVar(&o.Records, "records", 4_000_000, "records of a run")
 	flags.IntVar(&o.Connections, "connections", 4, "connections of the generator")
@@ -101,8 +101,14 @@ func bench(o options) error {
 	}
 	printMachine(o, m, loopback)
 	for kind := range strings.SplitSeq(o.Scenarios, ",") {
+		if kind == "salvage" {
+			if err := runSalvage(o); err != nil {
+				return err
+			}
+			continue
+		}
 		if kind != "tcp" && kind != "http" {
-			return fmt.Errorf("run scenario %q: there are tcp and http", kind)
+			return fmt.Errorf("run scenario %q: there are tcp, http and salvage", kind)
 		}
 		r, err := median(o.Runs, func() (result, error) { return runScenario(o, kind) })
 		if err != nil {

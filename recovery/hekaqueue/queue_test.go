@@ -92,7 +92,11 @@ func TestClasses(t *testing.T) {
 }
 
 func TestRepeatedUUID(t *testing.T) {
-	s := scan(t, vfs.OS(), build(t, map[string][]byte{"0.log": join(three(0), frame(message(1, "again")))}))
+	s := scanBytes(t, frame(number(attribute(nil, 1, string(noBytes[:])), 2, 5)))
+	if s.records[0].Doubts != Zeros {
+		t.Errorf("a uuid of NULs: %07b", s.records[0].Doubts)
+	}
+	s = scanBytes(t, join(three(0), frame(message(1, "again"))))
 	if r := s.records[3]; r.Class != Suspect || r.Doubts != Repeated || s.report.Waiting.Suspect != 1 || s.report.Waiting.Intact != 3 {
 		t.Errorf("%+v", s.report)
 	}

@@ -268,8 +268,8 @@ const uuidBits = 16
 
 // add notes a uuid, and says whether it is there already.
 func (u *uuids) add(uuid []byte) bool {
-	if u.seen == nil {
-		return false
+	if u.seen == nil || string(uuid) == string(noBytes[:]) {
+		return false // NULs are what an empty place holds
 	}
 	var a, b uint64
 	for i := range 8 {
