@@ -33,6 +33,7 @@ type doors struct {
 	steps   int
 
 	goroutines int // when all is well
+	logged     int // bytes of log that were looked at
 }
 
 // entry is one input, the good client that it has to go on serving, and what came of its records.
@@ -302,7 +303,7 @@ func (d *doors) row(t *testing.T, fault string, e *entry, tried uint64, back tim
 	d.rows.add(r)
 }
 
-// calmed waits until the goroutines that a fault needed have ended.
+// calmed waits until the goroutines that a fault needed have ended, and looks at what it left: memory in use, lines of log.
 func (d *doors) calmed(t *testing.T, fault string) {
 	t.Helper()
 	names := ""
@@ -317,6 +318,11 @@ func (d *doors) calmed(t *testing.T, fault string) {
 	if d.goroutines == 0 {
 		d.goroutines = now
 	}
+	out := d.Proc.Output()
+	if fresh := out[d.logged:]; strings.Count(fresh, "\n") > 40 {
+		t.Errorf("%s: %d lines of log\n%s", fault, strings.Count(fresh, "\n"), fresh)
+	}
+	d.logged = len(out)
 	if resident, _, err := rig.Memory(d.Proc.PID()); err != nil || resident > 500<<20 && !rig.RaceEnabled {
 		t.Errorf("%s: %d MiB of memory in use, %v", fault, resident>>20, err)
 	}

@@ -167,7 +167,7 @@ func (n *network) hurt(t *testing.T, f netFault, hold time.Duration) {
 		n.row(t, f, v, back[v], fmt.Sprintf("all of it had arrived after %v; the healthy output never paused for more than %v",
 			caught.Round(10*time.Millisecond), gap.Round(10*time.Millisecond)))
 	}
-	n.settle(t)
+	n.settle(t, hold)
 }
 
 // strike begins the fault and gives those it could be done to. The others get their row.
@@ -252,8 +252,8 @@ func (n *network) cpu() time.Duration {
 	return d
 }
 
-// settle looks at the log of a step, and starts the next one from here.
-func (n *network) settle(t *testing.T) {
+// settle looks at the log of a step in which something was wrong that long, and starts the next one from here.
+func (n *network) settle(t *testing.T, wrong time.Duration) {
 	t.Helper()
 	out := n.Proc.Output()
 	fresh := out[n.logged:]
@@ -265,7 +265,7 @@ func (n *network) settle(t *testing.T) {
 				lines = append(lines, line)
 			}
 		}
-		if len(lines) > 6 {
+		if len(lines) > 6+int(wrong/(5*time.Second)) {
 			t.Errorf("%s: %d lines of log\n%s", v.kind, len(lines), strings.Join(lines, ""))
 		} else {
 			t.Logf("log of %s:\n%s", v.kind, strings.Join(lines, ""))

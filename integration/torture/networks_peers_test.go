@@ -16,7 +16,8 @@ const notAnswered = "the output waits for no answer"
 func turned(t *testing.T, name string, behave func(v *victim) (chaos.Behaviour, string)) netFault {
 	peers := map[*victim]*chaos.Peer{}
 	return netFault{
-		name: name,
+		name:  name,
+		loses: beyondResend,
 		begin: func(v *victim) string {
 			b, cannot := behave(v)
 			if cannot != "" {

@@ -122,6 +122,15 @@ func resetNow(v *victim) { v.proxy.Reset() }
 
 func anyKind(*victim) string { return "" }
 
+// beyondResend says what is lost when a peer takes bytes and throws them away for long: a kernel that took them is all that
+// these outputs ever hear of. The short faults stay within resend.
+func beyondResend(v *victim) string {
+	if level == long && !v.keyed() {
+		return "what was taken before the last bytes that resend keeps is gone, as the manual says"
+	}
+	return ""
+}
+
 // proxyFaults are done to connections on their way.
 var proxyFaults = []netFault{
 	{name: "resets, one every 100 ms", begin: anyKind, during: resetNow},
@@ -145,7 +154,7 @@ var proxyFaults = []netFault{
 		v.peer.Part()
 		return ""
 	}, end: calm},
-	{name: "black hole: bytes are taken and gone", begin: up(chaos.Faults{Then: chaos.Swallow}), end: calmReset},
+	{name: "black hole: bytes are taken and gone", begin: up(chaos.Faults{Then: chaos.Swallow}), end: calmReset, loses: beyondResend},
 	{name: "connections refused", begin: func(v *victim) string {
 		if v.proxy.Refuse(true) != nil {
 			return "the listener cannot be closed"
