@@ -21,6 +21,10 @@ const (
 	burst = 64
 	// lookAgain is how long an address is good for: nothing ever says that a name stands for another machine by now.
 	lookAgain = time.Minute
+	// heedFor is how long a refusal of the first datagram may take to come back, where the attempt before was refused.
+	heedFor = 20 * time.Millisecond
+	// refusedFor is the pause after a refusal: machines send no more than one of them a second.
+	refusedFor = 1100 * time.Millisecond
 )
 
 // datagramKeys are the keys of outputs that send each record as one datagram.
@@ -49,6 +53,7 @@ type datagrams struct {
 	dialed   time.Time        // when conn was made
 	named    bool             // the address is a name
 	before   bool             // there was a connection
+	wary     bool             // the last attempt was refused, and no datagram has gone through since
 	pending  []int            // indices of the records that are to be sent
 	messages []ipv4.Message   // room for a burst
 	lines    net.Buffers
@@ -114,10 +119,18 @@ func (d *datagrams) connect(ctx context.Context) error {
 		d.env.Counters.Reconnects.Add(1)
 	}
 	d.conn, d.before = conn, true
-	if c, ok := conn.(*net.UDPConn); ok {
-		d.packets = ipv4.NewPacketConn(c) // for IPv6 too: nothing is asked of it that has to do with addresses
+	c, ok := conn.(*net.UDPConn)
+	if !ok {
+		return nil
 	}
-	return nil
+	d.packets = ipv4.NewPacketConn(c) // for IPv6 too: nothing is asked of it that has to do with addresses
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	failed := error(nil)
+	err = raw.Control(func(fd uintptr) { failed = keepRefusals(fd) })
+	return errors.Join(err, failed)
 }
 
 func (d *datagrams) send(ctx context.Context, b *Batch) error {
@@ -138,7 +151,14 @@ func (d *datagrams) send(ctx context.Context, b *Batch) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := d.write(b, b.inner[sent:])
+		spans := b.inner[sent:]
+		if d.wary {
+			spans = spans[:1]
+		}
+		n, err := d.write(b, spans)
+		if err == nil && d.wary {
+			err = d.heed(ctx)
+		}
 		for _, s := range b.inner[sent : sent+n] {
 			size += s.to - s.from
 		}
@@ -160,13 +180,11 @@ func (d *datagrams) send(ctx context.Context, b *Batch) error {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("no datagram was taken for %s", d.timeout)
 		default:
-			d.drop()
-			return err
+			return d.fail(err)
 		}
 	}
 	if err := d.refused(); err != nil {
-		d.drop()
-		return err
+		return d.fail(err)
 	}
 	d.env.Counters.BytesSent.Add(uint64(size))
 	return nil
@@ -204,13 +222,43 @@ func (d *datagrams) refused() error {
 		return err
 	}
 	code, failed := 0, error(nil)
-	if err := raw.Control(func(fd uintptr) { code, failed = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR) }); err != nil {
+	if err := raw.Control(func(fd uintptr) {
+		code, failed = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		if kept := keptRefusal(fd); code == 0 && d.packets != nil {
+			code = int(kept)
+		}
+	}); err != nil {
 		return err
 	}
 	if code != 0 {
 		return os.NewSyscallError("send", syscall.Errno(code))
 	}
 	return failed
+}
+
+// heed gives a refusal the time to come back from another machine, before all the records that waited follow the first
+// one into nothing.
+func (d *datagrams) heed(ctx context.Context) error {
+	timer := time.NewTimer(heedFor)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err := d.refused()
+	d.wary = err != nil
+	return err
+}
+
+// fail ends a connection over which nothing goes.
+func (d *datagrams) fail(err error) error {
+	far := d.packets != nil
+	d.drop()
+	if d.wary = far; far && errors.Is(err, syscall.ECONNREFUSED) {
+		return &RetryError{After: refusedFor, Err: err}
+	}
+	return err
 }
 
 // drop closes the connection: the next one looks the address up again.

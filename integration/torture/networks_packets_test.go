@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -127,7 +128,12 @@ func TestNetworksPackets(t *testing.T) {
 			}
 			f.udp.close()
 			return ""
-		}, end: func(v *victim) { f.udp = f.listen(t, v.store, f.udp.address) }},
+		}, end: func(v *victim) {
+			f.Wait("the udp output hears that nobody listens", func() bool {
+				return strings.Contains(f.Proc.Output(), "output=udp ") && strings.Contains(f.Proc.Output(), "connection refused")
+			})
+			f.udp = f.listen(t, v.store, f.udp.address)
+		}},
 	}
 	for _, fault := range faults[:by(1, len(faults), len(faults))] {
 		f.hurt(t, fault, by(200*time.Millisecond, 2*time.Second, 30*time.Second))
