@@ -1,7 +1,8 @@
 package states
 
 import (
-	"strings"
+	"bytes"
+	"encoding/binary"
 	"syscall"
 	"time"
 
@@ -76,7 +77,11 @@ func (l *life) destroy(fsys *faultfs.FS, base string) {
 		if i%4 != 1 || i == len(frames)-1 {
 			continue
 		}
-		if _, err := f.WriteAt([]byte(strings.Repeat("\xdb", 30)), p.Offset+p.Size/2); err != nil {
+		wrong, at := bytes.Repeat([]byte{0xdb}, 30), p.Offset+p.Size/2
+		if i%8 == 1 { // what the header says of the length of the body
+			wrong, at = binary.LittleEndian.AppendUint32(nil, p.Header.Stored+4096), p.Offset+20
+		}
+		if _, err := f.WriteAt(wrong, at); err != nil {
 			l.t.Fatal(err)
 		}
 		for s := p.Header.First; s <= p.Header.Last(); s++ {
