@@ -69,6 +69,13 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 	}
 }
 
+// skipped writes down what the output missed. What is delivered may go while a preview, which nobody waits for, is at it.
+func (r *Reader) skipped(lost checkpoint.Range) {
+	if !r.preview {
+		r.q.noteSkipped(r.name, r.open(lost))
+	}
+}
+
 // openFile opens the segment that holds next; lost is what lies between next and the oldest record that is left.
 func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 	r.closeFile()
@@ -76,12 +83,12 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 	in := r.q.files.find(r.next)
 	if in == nil { // every segment up to the mark is gone
 		lost = checkpoint.Range{First: r.next, Last: mark}
-		r.q.noteSkipped(r.name, r.open(lost))
+		r.skipped(lost)
 		return lost, nil
 	}
 	if in.name.First > r.next {
 		lost = checkpoint.Range{First: r.next, Last: in.name.First - 1}
-		r.q.noteSkipped(r.name, r.open(lost))
+		r.skipped(lost)
 		return lost, nil
 	}
 	handle, err := r.q.opt.FS.Open(in.path)
