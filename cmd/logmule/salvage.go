@@ -117,7 +117,7 @@ func (s *salvaging) usage(given func(flag string) bool) error {
 func (s *salvaging) run(ctx context.Context, dir string, stdout, stderr io.Writer) error {
 	q, err := hekaqueue.Open(ctx, vfs.OS(), dir)
 	if err != nil {
-		return s.failure(ctx, dir, noHekaQueue(dir, err))
+		return s.failure(ctx, dir, s.noQueue(dir, err))
 	}
 	if who := writerOf(dir); who != "" {
 		if !s.check {
@@ -208,8 +208,8 @@ func (s *salvaging) failure(ctx context.Context, dir string, err error) error {
 	}
 }
 
-// noHekaQueue explains why there is nothing to salvage.
-func noHekaQueue(dir string, err error) error {
+// noQueue explains why there is nothing to salvage.
+func (s *salvaging) noQueue(dir string, err error) error {
 	var nested *hekaqueue.NestedError
 	switch {
 	case errors.As(err, &nested):
@@ -221,6 +221,9 @@ func noHekaQueue(dir string, err error) error {
 	case errors.Is(err, hekaqueue.ErrNoQueue) && recovery.IsDataDir(vfs.OS(), dir) == nil:
 		return &failure{code: exitFailed, err: fmt.Errorf("%s is a data directory of logmule, not a queue of Heka", dir),
 			hint: fmt.Sprintf("\"logmule fsck %s\" checks it, \"logmule cat %s\" prints its records", dir, dir)}
+	case errors.Is(err, fs.ErrPermission) && s.into != "":
+		return &failure{code: exitFailed, err: fmt.Errorf("salvage %s: %w", dir, err),
+			hint: "the user that the daemon runs as has to read it: copy the directory, under the same name, and give the copy to that user (chown -R)"}
 	case errors.Is(err, hekaqueue.ErrNoQueue):
 		return &failure{code: exitFailed, err: err, hint: "a queue of Heka is a directory base_dir/output_queue/NAME, such as /var/cache/hekad/output_queue/relay"}
 	default:
