@@ -105,8 +105,6 @@ func (l *lab) wait(what string, holds func() bool) {
 	l.Wait(what, holds)
 }
 
-func (l *lab) ended() bool { return l.Ended() }
-
 func (l *lab) metric(name string, labels ...string) int {
 	l.t.Helper()
 	return l.Metric(name, labels...)

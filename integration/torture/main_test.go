@@ -54,14 +54,6 @@ func need(t *testing.T, err error) {
 	}
 }
 
-// needRoot is for whatever mounts, or makes network namespaces; a fault disk says itself what it lacks: disk.Available.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		need(t, fmt.Errorf("this needs root; run it as root"))
-	}
-}
-
 func must(t *testing.T, err error) {
 	t.Helper()
 	rig.Must(t, err)
