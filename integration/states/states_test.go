@@ -1,3 +1,13 @@
+// Package states loses power in memory, everywhere.
+//
+// A queue lives on queue/vfs/faultfs, which records each operation on the disk. From the recording comes every state that a power
+// loss after any of these operations could have left: sectors, sizes, names and deletions that were not synced, kept or lost one by
+// one. On each the product opens a queue by itself, and the judge compares with what had been promised by then: what was
+// acknowledged is there, as it was, in order, and nothing else; the positions of sources say exactly which records are there; no
+// number comes twice; what was durably done does not come again; fsck finds nothing before, and nothing after; the second start
+// has nothing to do. On some states another life begins, which is recorded, too, so that recovery itself loses power.
+//
+// A phase (phases_test.go) is one kind of run. TestPlantedBugs shows that the judge would notice.
 package states
 
 import (

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -16,21 +15,8 @@ import (
 	"logmule/queue/vfs/faultfs"
 )
 
-// verdict is what a judge reports to: a test, or a probe that a planted bug must make fail.
-type verdict interface {
-	Helper()
-	Errorf(format string, args ...any)
-	Fatalf(format string, args ...any)
-}
-
-// probe is a verdict that only remembers. Fatalf ends the goroutine.
-type probe struct{ failed bool }
-
-func (p *probe) Helper()               {}
-func (p *probe) Errorf(string, ...any) { p.failed = true }
-func (p *probe) Fatalf(string, ...any) { p.failed = true; runtime.Goexit() }
-
-// model is what a run was promised: which records were acknowledged, and what was delivered and done.
+// model is what a run on a failing disk was promised: which records were acknowledged, and what was delivered and done.
+// What a power loss may leave is judged in integration/states.
 type model struct {
 	payload map[uint64]string // by sequence, of everything appended in this or an earlier life
 	acked   map[uint64]bool
@@ -59,7 +45,7 @@ func linesRun(payloads ...string) segment.Run {
 
 // life runs a queue on fsys through a short load: small and large appends, enough for several segments, an output
 // that follows, and a clean stop. It ends early, without a verdict, when the file system has crashed.
-func (m *model) life(t verdict, opt Options, crashed func() bool) {
+func (m *model) life(t *testing.T, opt Options, crashed func() bool) {
 	t.Helper()
 	q, err := Open(opt)
 	if err != nil {
@@ -72,7 +58,7 @@ func (m *model) life(t verdict, opt Options, crashed func() bool) {
 }
 
 // run is the load of a life on an open queue, and its end.
-func (m *model) run(t verdict, q *Queue, crashed func() bool) {
+func (m *model) run(t *testing.T, q *Queue, crashed func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -124,7 +110,7 @@ func (m *model) run(t verdict, q *Queue, crashed func() bool) {
 }
 
 // read takes what is there, checks each record against the model, and marks half of the frames done.
-func (m *model) read(ctx context.Context, t verdict, r *Reader, crashed func() bool) bool {
+func (m *model) read(ctx context.Context, t *testing.T, r *Reader, crashed func() bool) bool {
 	t.Helper()
 	var f segment.Frame
 	for {
@@ -151,7 +137,7 @@ func (m *model) read(ctx context.Context, t verdict, r *Reader, crashed func() b
 	}
 }
 
-func (m *model) check(t verdict, f *segment.Frame) {
+func (m *model) check(t *testing.T, f *segment.Frame) {
 	t.Helper()
 	s := f.First
 	for _, run := range f.Runs {
@@ -172,7 +158,7 @@ func (m *model) check(t verdict, f *segment.Frame) {
 }
 
 // judge opens what is left after a crash and demands every acknowledged record that was not done.
-func (m *model) judge(t verdict, opt Options) {
+func (m *model) judge(t *testing.T, opt Options) {
 	t.Helper()
 	q, err := Open(opt)
 	if err != nil {
@@ -231,88 +217,6 @@ func options(fsys vfs.FS, store *checkpoint.Memory) Options {
 		Dir: "/data", FS: fsys, SegmentSize: 64 << 10, MinFree: -1, Codec: segment.Snappy,
 		OpenStore: func(string) (checkpoint.Store, []checkpoint.Problem, error) { return store.Reopen(), nil, nil },
 	}
-}
-
-// tornLife crashes one life at operation n and says how many operations there were.
-func tornLife(t verdict, n int, mode faultfs.Mode, policy SyncPolicy) *model {
-	t.Helper()
-	fsys, store, m := faultfs.New(), checkpoint.NewMemory(), newModel()
-	opt := options(fsys, store)
-	opt.Sync = policy
-	fsys.CrashAt(n)
-	m.life(t, opt, func() bool { return fsys.Ops() >= n })
-	opt = options(fsys.Crash(mode, uint64(n)), store)
-	m.judge(t, opt)
-	return m
-}
-
-// TestPowerLossAtEveryOperation loses power at each operation of a short run that rolls segments, reads and trims.
-func TestPowerLossAtEveryOperation(t *testing.T) {
-	fsys, store := faultfs.New(), checkpoint.NewMemory()
-	newModel().life(t, options(fsys, store), func() bool { return false })
-	ops := fsys.Ops()
-	if ops < 40 {
-		t.Fatalf("the run has only %d operations", ops)
-	}
-	t.Logf("%d operations", ops)
-	for _, mode := range []faultfs.Mode{faultfs.Keep, faultfs.Drop, faultfs.Reorder} {
-		t.Run(fmt.Sprint(mode), func(t *testing.T) {
-			for n := 1; n <= ops && !t.Failed(); n++ {
-				tornLife(t, n, mode, SyncPolicy{})
-				if t.Failed() {
-					t.Logf("crash at operation %d", n)
-				}
-			}
-		})
-	}
-}
-
-// TestPowerLossDuringRecovery loses power in a run, and again at each operation of the start that follows.
-func TestPowerLossDuringRecovery(t *testing.T) {
-	for n := 5; n < 100 && !t.Failed(); n += 9 {
-		for again := 1; ; again++ {
-			mode := []faultfs.Mode{faultfs.Keep, faultfs.Drop, faultfs.Reorder}[(n+again)%3]
-			fsys, store, m := faultfs.New(), checkpoint.NewMemory(), newModel()
-			fsys.CrashAt(n)
-			m.life(t, options(fsys, store), func() bool { return fsys.Ops() >= n })
-			second := fsys.Crash(mode, uint64(n))
-			second.CrashAt(again)
-			if q, err := Open(options(second, store)); err == nil {
-				_ = q.Close() // the disk may be gone by now
-			}
-			if second.Ops() < again {
-				break
-			}
-			m.judge(t, options(second.Crash(mode, uint64(again)), store))
-			if t.Failed() {
-				t.Fatalf("crash at operation %d, and at operation %d of the next start", n, again)
-			}
-		}
-	}
-}
-
-// TestPlantedAcknowledgeBeforeSync is the twin: a queue that acknowledges before fdatasync must be caught.
-func TestPlantedAcknowledgeBeforeSync(t *testing.T) {
-	planted(t, 10, 200, func(p *probe, n int) { tornLife(p, n, faultfs.Drop, SyncPolicy{Mode: SyncNever}) },
-		"acknowledging before the sync loses nothing in this test: it proves nothing")
-}
-
-// planted runs a life with a planted fault, cut at each operation of [from, to), until one of them is caught.
-func planted(t *testing.T, from, to int, life func(p *probe, n int), otherwise string) {
-	t.Helper()
-	for n := from; n < to; n++ {
-		var p probe
-		done := make(chan struct{})
-		go func() { // a probe that fails ends its goroutine
-			defer close(done)
-			life(&p, n)
-		}()
-		<-done
-		if p.failed {
-			return
-		}
-	}
-	t.Fatal(otherwise)
 }
 
 // TestFailedSync: after a sync fails, nothing of its group is acknowledged until another segment has it.

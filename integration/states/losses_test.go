@@ -1,0 +1,109 @@
+package states
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"logmule/checkpoint"
+	"logmule/queue/vfs"
+)
+
+// ledger judges the lines of the ledger: nothing is said to be lost that is owed, and nothing twice.
+func (j *trial) ledger() {
+	if j.p.loose {
+		return
+	}
+	var refused uint64
+	told := map[string]checkpoint.Ranges{}
+	for _, loss := range j.losses {
+		if loss.First == 0 {
+			if loss.Cause == "drop_newest" {
+				refused += loss.Count
+			}
+			continue
+		}
+		key := strings.Join(loss.Outputs, ",")
+		for s := loss.First; s <= loss.Last; s++ {
+			if !slices.Contains(j.p.causes, loss.Cause) && binds(j.m.acked, s, j.n) && !(j.bare && j.takenByAll(s, loss.Outputs)) {
+				j.fail("the ledger says that record %d is lost: %+v", s, loss)
+				break
+			}
+		}
+		if checkpoint.Ranges(told[key].Without(loss.First, loss.Last)).Count() < loss.Last-loss.First+1 {
+			j.fail("the ledger tells twice of records %d to %d", loss.First, loss.Last)
+		}
+		told[key] = told[key].Add(loss.First, loss.Last)
+	}
+	for _, loss := range j.losses {
+		if was := j.m.evidence[loss.Segment]; was != nil && loss.Quarantine != "" {
+			copied, err := vfs.ReadFile(j.disk, dataDir+"/"+loss.Quarantine, 1<<20)
+			if err != nil || !bytes.Equal(copied, was[loss.Offset:loss.Offset+loss.Length]) {
+				j.fail("quarantine does not have the bytes of %+v: %v", loss, err)
+			}
+		}
+	}
+	if refused > j.m.refused {
+		j.fail("the ledger counts %d refused records, there were %d", refused, j.m.refused)
+	}
+}
+
+// takenByAll tells whether nobody of those outputs, or of all, misses a record. Without checkpoints a position may lie before
+// what is retained, and then nobody can know it.
+func (j *trial) takenByAll(s uint64, outputs []string) bool {
+	for name, o := range j.m.outputs {
+		if o.gone > j.n && (len(outputs) == 0 || slices.Contains(outputs, name)) && !binds(o.taken, s, j.n) {
+			return false
+		}
+	}
+	return true
+}
+
+// sources judges the positions: each is one that was set, not older than what was durable, and its records are there
+// exactly up to it.
+func (j *trial) sources(found map[string][]byte) {
+	for key, steps := range j.m.sources {
+		oldest, got := -1, string(found[key])
+		for i, s := range steps {
+			if s.at <= j.n && !j.hurt() { // a position may have been in what is destroyed
+				oldest = i
+			}
+		}
+		wrong := fmt.Sprintf("durable was %q, step %d of %d", value(steps, oldest), oldest, len(steps))
+		for at := max(oldest, -1); at < len(steps) && wrong != ""; at++ {
+			if value(steps, at) == got { // a removed one may be at several
+				wrong = j.exactly(steps, at)
+			}
+		}
+		if wrong != "" {
+			j.fail("%s stands at %q, but %s", key, got, wrong)
+		}
+	}
+	for key := range found {
+		if _, known := j.m.sources[key]; !known {
+			j.fail("%s was never set", key)
+		}
+	}
+}
+
+// exactly says what is wrong where a source stands at a step: the records up to it have to be there, later ones not.
+func (j *trial) exactly(steps []step, at int) string {
+	for i, s := range steps {
+		switch {
+		case s.last < j.oldest || j.hurt() || len(j.m.payloads[s.last]) > 1:
+		case i <= at && !j.there[s.last]:
+			return fmt.Sprintf("record %d, which came before with %q, is not there", s.last, s.value)
+		case i > at && j.there[s.last]:
+			return fmt.Sprintf("record %d, which came later with %q, is there", s.last, s.value)
+		}
+	}
+	return ""
+}
+
+func value(steps []step, i int) string {
+	if i < 0 {
+		return ""
+	}
+	return steps[i].value
+}
