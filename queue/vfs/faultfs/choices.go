@@ -68,7 +68,7 @@ func (p pending) upTo(end int) []int {
 	return kept
 }
 
-// mix keeps each piece with that probability. A size may stop in between.
+// mix keeps each piece with that probability. A size may stop in between, a sector be as it was in between.
 func (p pending) mix(rng *rand.Rand, probability float64) []int {
 	flip := func() int {
 		if rng.Float64() < probability {
@@ -88,8 +88,12 @@ func (p pending) mix(rng *rand.Rand, probability float64) []int {
 			}
 			kept = append(kept, size)
 		}
-		for range file.sectors {
-			kept = append(kept, flip())
+		for _, s := range file.sectors {
+			sector := flip()
+			if older := len(file.node.older[s]); older > 0 && rng.IntN(3) == 0 {
+				sector = 2 + rng.IntN(older)
+			}
+			kept = append(kept, sector)
 		}
 	}
 	return kept

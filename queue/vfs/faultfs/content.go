@@ -1,6 +1,9 @@
 package faultfs
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // sectorSize is what a disk writes as a whole, in bytes.
 const sectorSize = 512
@@ -11,6 +14,10 @@ type content struct {
 	disk    []byte      // what was made durable; its length is the durable size
 	cut     int64       // the least size since then: disk beyond it is gone for every later size
 	sectors []sectorSet // by number; as long as needed, absent ones are zero
+
+	// older is what sectors held that were written more than once since they were synced, oldest first: each of it may be
+	// what reached the disk.
+	older map[int64][][sectorSize]byte
 
 	lentData, lentDisk bool // the memory is another's too
 }
@@ -71,6 +78,23 @@ func (c *content) write(b []byte, offset int64) {
 	}
 }
 
+// mostOlder bounds what is kept of a sector that is written over and over.
+const mostOlder = 4
+
+// age keeps what unsure sectors hold before one operation writes [offset, end) again.
+func (c *content) age(offset, end int64) {
+	for s := offset / sectorSize; s < min(roundUp(end), int64(len(c.sectors))); s++ {
+		if c.sectors[s]&isUnsure == 0 {
+			continue
+		}
+		if c.older == nil {
+			c.older = make(map[int64][][sectorSize]byte)
+		}
+		list := append(c.older[s], sectorAt(c.data, s*sectorSize))
+		c.older[s] = list[max(len(list)-mostOlder, 0):]
+	}
+}
+
 // truncate sets the size and returns the number of sectors that take no room any more.
 func (c *content) truncate(size int64) int64 {
 	if size >= int64(len(c.data)) {
@@ -85,6 +109,11 @@ func (c *content) truncate(size int64) int64 {
 		return 0
 	}
 	before := c.allocated()
+	for s := range c.older {
+		if s >= keep {
+			delete(c.older, s)
+		}
+	}
 	c.sectors = c.sectors[:keep]
 	return before - c.allocated()
 }
@@ -98,6 +127,7 @@ func (c *content) sync() {
 		if set&isDirty != 0 {
 			c.put(c.disk, int64(s))
 			c.sectors[s] &^= isDirty | isUnsure
+			delete(c.older, int64(s))
 		}
 	}
 }
@@ -136,7 +166,7 @@ func (c *content) unsure() []int64 {
 			continue
 		}
 		at := int64(s) * sectorSize
-		if seen := sectorAt(c.data, at); seen != sectorAt(c.disk, at) || seen != sectorAt(c.disk[:min(c.cut, int64(len(c.disk)))], at) {
+		if seen := sectorAt(c.data, at); len(c.older[int64(s)]) > 0 || seen != sectorAt(c.disk, at) || seen != sectorAt(c.disk[:min(c.cut, int64(len(c.disk)))], at) {
 			list = append(list, int64(s))
 		}
 	}
@@ -153,7 +183,7 @@ func sectorAt(data []byte, at int64) (sector [sectorSize]byte) {
 func (c *content) stops() int { return int(roundUp(int64(len(c.data))) - c.cut/sectorSize + 1) }
 
 // image is the bytes that a power loss leaves: with the size as of before (0), of now (1), or at a stop (from 2 on), and
-// those of the sectors that kept says.
+// those of the sectors that kept says: lost (0), kept (1), or as they were before they were written again (from 2 on).
 func (c *content) image(size int, sectors []int64, kept []int) []byte {
 	image, now := bytes.Clone(c.disk), int64(len(c.data))
 	switch {
@@ -164,8 +194,12 @@ func (c *content) image(size int, sectors []int64, kept []int) []byte {
 		image = resized(image, c.cut, max(c.cut, min(stop, now)))
 	}
 	for i, s := range sectors {
-		if kept[i] > 0 {
+		switch {
+		case kept[i] == 1:
 			c.put(image, s)
+		case kept[i] > 1:
+			start := min(s*sectorSize, int64(len(image)))
+			copy(image[start:min(start+sectorSize, int64(len(image)))], c.older[s][kept[i]-2][:])
 		}
 	}
 	return image
@@ -185,6 +219,18 @@ func lentContent(image []byte) content {
 		c.sectors[s] = isAllocated
 	}
 	return c
+}
+
+// clone shares nothing with c.
+func (c *content) clone() content {
+	own := content{data: bytes.Clone(c.data), disk: bytes.Clone(c.disk), cut: c.cut, sectors: slices.Clone(c.sectors)}
+	for s, list := range c.older {
+		if own.older == nil {
+			own.older = make(map[int64][][sectorSize]byte)
+		}
+		own.older[s] = slices.Clone(list)
+	}
+	return own
 }
 
 // ownData and ownDisk come before any change.

@@ -92,6 +92,7 @@ func (f *file) WriteVec(bufs [][]byte, offset int64) (int64, error) {
 		return 0, err
 	}
 	room := f.allocateLocked(offset, size)
+	f.node.age(offset, offset+room)
 	var written int64
 	for _, b := range bufs {
 		b = b[:min(int64(len(b)), room-written)]

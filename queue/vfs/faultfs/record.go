@@ -97,7 +97,7 @@ func (r *Recording) after(n int) *FS {
 type State struct {
 	Op     int    // how many operations were done
 	Number int    // of the state, among those after this operation
-	Kept   []int  // of each piece that was not durable: 0 lost, 1 kept, more: a size in between
+	Kept   []int  // of each piece that was not durable: 0 lost, 1 kept, more: something in between
 	Disk   *FS    // as Crash makes it
 	Sum    uint64 // of all names and bytes on it; only within this process the same for the same disk
 }
@@ -160,7 +160,7 @@ func (r *replica) copy(n *node) *node {
 	own := &node{links: n.links}
 	r.of[n] = own
 	if !n.isDir() {
-		own.content = content{data: bytes.Clone(n.data), disk: bytes.Clone(n.disk), cut: n.cut, sectors: slices.Clone(n.sectors)}
+		own.content = n.content.clone()
 		return own
 	}
 	own.names, own.durable = make(map[string]*node), make(map[string]*node)
@@ -201,7 +201,9 @@ func (r *replica) repeat(e effect) {
 	case namesSettled:
 		r.fs.settle(n)
 	case bytesWritten:
-		n.grow(roundUp(e.offset + int64(len(e.data))))
+		end := e.offset + int64(len(e.data))
+		n.age(e.offset, end)
+		n.grow(roundUp(end))
 		n.write(e.data, e.offset)
 	case bytesExtended:
 		n.grow(roundUp(e.offset))

@@ -152,3 +152,16 @@ func TestStatesStandAlone(t *testing.T) {
 		wantTree(t, fsys, "a=A")
 	}
 }
+
+// TestWrittenTwice: a sector that was written more than once before its sync may be on the disk as it was each time.
+func TestWrittenTwice(t *testing.T) {
+	fsys := synced(t, "a=old")
+	f, err := fsys.OpenWrite("a")
+	must(t, err)
+	write(t, f, "one", 0)
+	write(t, f, "two", 0)
+	wantOutcomes(t, fsys, "a=old", "a=one", "a=two")
+	must(t, f.Sync())
+	write(t, f, "new", 0)
+	wantOutcomes(t, fsys, "a=two", "a=new")
+}
