@@ -150,11 +150,15 @@ func (j *trial) readAll() {
 	})
 	all.Close()
 	j.oldest = j.q.Status().First // what is delivered may go at once
-	came := map[string]map[uint64]bool{}
+	readers := map[string]*queue.Reader{} // all attach before one gets on, as those of a daemon do
 	for name, o := range j.m.outputs {
 		if o.gone > j.n {
-			came[name] = j.output(name)
+			readers[name] = j.q.Reader(name, queue.Oldest)
 		}
+	}
+	came := map[string]map[uint64]bool{}
+	for name, r := range readers {
+		came[name] = j.output(name, r)
 	}
 	var err error
 	if j.losses, err = recovery.ReadLedger(j.disk, dataDir); err != nil {
@@ -197,8 +201,7 @@ func (j *trial) read(r *queue.Reader, take func(s uint64, payload string)) {
 }
 
 // output takes what comes to one output, and returns what it had not done.
-func (j *trial) output(name string) map[uint64]bool {
-	r := j.q.Reader(name, queue.Oldest)
+func (j *trial) output(name string, r *queue.Reader) map[uint64]bool {
 	defer r.Close()
 	came := map[uint64]bool{}
 	var f segment.Frame

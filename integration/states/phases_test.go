@@ -43,7 +43,9 @@ var phases = []phase{
 		run: func(l *life) {
 			l.open()
 			l.follow("a", 10*time.Millisecond)
-			l.ingest(load{sources: 4, packs: 14, most: 3, size: 300, pause: 150 * time.Millisecond})
+			l.ingest(load{sources: 4, packs: 8, most: 3, size: 300, pause: 150 * time.Millisecond})
+			time.Sleep(2 * logBehind) // now the log has the positions
+			l.ingest(load{sources: 4, packs: 6, most: 3, size: 300, pause: 150 * time.Millisecond})
 			l.close()
 		},
 	},
