@@ -149,7 +149,7 @@ func (j *trial) readAll() {
 		}
 	})
 	all.Close()
-	j.oldest = j.q.Status().First // what is delivered may go at once
+	j.oldest = j.q.Status().First         // what is delivered may go at once
 	readers := map[string]*queue.Reader{} // all attach before one gets on, as those of a daemon do
 	for name, o := range j.m.outputs {
 		if o.gone > j.n {
