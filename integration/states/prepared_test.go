@@ -3,6 +3,7 @@ package states
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 	"syscall"
 	"time"
 
@@ -78,8 +79,13 @@ func (l *life) destroy(fsys *faultfs.FS, base string) {
 			continue
 		}
 		wrong, at := bytes.Repeat([]byte{0xdb}, 30), p.Offset+p.Size/2
-		if i%8 == 1 { // what the header says of the length of the body
-			wrong, at = binary.LittleEndian.AppendUint32(nil, p.Header.Stored+4096), p.Offset+20
+		if i%8 == 1 { // what the header says of the length of the body, so that it could be true
+			stored, raw := p.Header.Stored+4096, p.Header.Raw
+			if p.Header.Codec == segment.None {
+				raw = stored
+			}
+			at = p.Offset + 20
+			wrong = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, stored), raw)
 		}
 		if _, err := f.WriteAt(wrong, at); err != nil {
 			l.t.Fatal(err)
@@ -112,13 +118,15 @@ func fullDisk(l *life) {
 	l.close()
 }
 
-// failing makes one operation in a few fail, whatever it is, and lets the queue come to an end in peace.
+// failing makes one operation in a few fail, whatever it is, then every save of checkpoints, and lets the queue come to an
+// end in peace.
 func failing(l *life) {
 	l.open()
 	l.follow("a", 50*time.Millisecond)
+	l.follow("b", 20*time.Millisecond)
 	count := map[faultfs.Kind]int{}
 	spacing := map[faultfs.Kind]int{
-		faultfs.Sync: 6, faultfs.Write: 23, faultfs.SyncDir: 7, faultfs.Create: 9, faultfs.Rename: 8, faultfs.Remove: 5, faultfs.Allocate: 4,
+		faultfs.Sync: 6, faultfs.Write: 23, faultfs.SyncDir: 7, faultfs.Create: 9, faultfs.Rename: 8, faultfs.Allocate: 4,
 	}
 	l.fs.FailMatching(func(op faultfs.Op) error {
 		if every := spacing[op.Kind]; every > 0 {
@@ -129,6 +137,14 @@ func failing(l *life) {
 		return nil
 	})
 	l.ingest(load{sources: 3, packs: 14, most: 3, size: 9000, pause: 300 * time.Millisecond})
+	l.fs.FailMatching(func(op faultfs.Op) error {
+		if op.Kind == faultfs.Create && strings.Contains(op.Name, recovery.CheckpointFile) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	l.ingest(load{sources: 3, packs: 10, most: 3, size: 9000, pause: 100 * time.Millisecond})
+	time.Sleep(time.Second)
 	l.fs.FailMatching(nil)
 	l.ingest(load{sources: 3, packs: 2, most: 3, size: 9000})
 	l.close()
