@@ -68,6 +68,7 @@ type stand struct {
 	known bool
 	index int   // of the file with the oldest known content; past the last one: no file has one
 	time  int64 // of the youngest content before it that is in no file, in nanoseconds since 1970
+	begun int64 // what is younger may be a copy of the oldest known content; 0: nobody knows
 }
 
 func (c *claims) standOf(group string) stand {
@@ -76,6 +77,9 @@ func (c *claims) standOf(group string) stand {
 	for i, s := range files {
 		if s.taken != nil {
 			at.index = i
+			c.t.mu.Lock()
+			at.begun = c.begunOf(&s.taken.pos)
+			c.t.mu.Unlock()
 			break
 		}
 	}
@@ -122,7 +126,7 @@ func (c *claims) consider(group string, s *sight, i int, at stand) {
 		why = "history: older than what was read last"
 	}
 	if why == "" && (s.name == "" || !s.live()) {
-		of, err := c.copied(group, s, i)
+		of, err := c.copied(group, s)
 		if err != nil {
 			c.v.skipped[s.path] = err.Error()
 			if c.passing(s, err) {
@@ -143,7 +147,9 @@ func (c *claims) consider(group string, s *sight, i int, at stand) {
 	}
 	if why != "" {
 		c.v.skipped[s.path] = why
-		t.ignored[s.path] = verdict{s.id, s.size, s.mtime, why}
+		if at.begun == 0 || s.latest() <= at.begun {
+			t.ignored[s.path] = verdict{s.id, s.size, s.mtime, why}
+		}
 		t.env.Log.Debug("file is not read", "input", t.env.Name, "file", s.path, "why", why)
 		return
 	}
@@ -231,13 +237,7 @@ func (c *claims) lineUp(late *track) {
 
 // steady says whether the files of a group have the names, and are the files, that this look saw.
 func (c *claims) steady(group string) bool {
-	dir := filepath.Dir(group)
-	unseen, ok := c.second[dir]
-	if !ok {
-		unseen = c.unseen(dir)
-		c.second[dir] = unseen
-	}
-	if unseen == nil || unseen[group] {
+	if !c.placed(group) {
 		return false
 	}
 	for _, s := range c.v.groups[group] {
@@ -247,6 +247,23 @@ func (c *claims) steady(group string) bool {
 		}
 	}
 	return true
+}
+
+// placed says whether the files of a group have the names that this look saw: none was renamed meanwhile.
+func (c *claims) placed(group string) bool {
+	dir := filepath.Dir(group)
+	unseen, ok := c.second[dir]
+	if !ok {
+		unseen = c.unseen(dir)
+		c.second[dir] = unseen
+	}
+	if unseen == nil || unseen[group] {
+		return false
+	}
+	return !slices.ContainsFunc(c.v.groups[group], func(s *sight) bool {
+		info, err := os.Stat(s.path)
+		return err != nil || idOf(info) != s.id
+	})
 }
 
 // unseen lists a directory again, and returns the groups that have files there which this look did not see; nil where it

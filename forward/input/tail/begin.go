@@ -42,8 +42,9 @@ func (t *tailer) begin(c *claims, group string, s *sight) {
 		return
 	}
 	t.faults.over("file " + s.path)
-	tr.born = bornAt(s.path)
+	tr.born = s.birth()
 	tr.pos.born = tr.born
+	tr.pos.begun = c.begunAt(group, s)
 	c.before(tr, group)
 	s.taken = tr
 	c.at[tr] = s

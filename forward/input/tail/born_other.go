@@ -3,4 +3,4 @@
 package tail
 
 // bornAt is when a file was created; 0: nobody says.
-func bornAt(string) int64 { return 0 }
+func bornAt(string) (at int64, inode uint64) { return 0, 0 }

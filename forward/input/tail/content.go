@@ -3,87 +3,13 @@ package tail
 import (
 	"math"
 	"path/filepath"
-	"slices"
 )
-
-// weak looks again at contents that were found in their live file by few bytes, or none: the file may have been cut and
-// written anew since, and begin in the same way. Then a copy of what it held has appeared beside it, and is not the
-// beginning of what it holds now.
-func (c *claims) weak() {
-	for group, all := range c.group {
-		if !c.unjudged(group) {
-			continue
-		}
-		for _, tr := range all {
-			if at := c.at[tr]; at != nil && !at.gzip && tr.weak() {
-				c.weakIn(group, tr, at)
-			}
-		}
-	}
-}
-
-func (c *claims) weakIn(group string, tr *track, at *sight) {
-	c.t.mu.Lock()
-	p, busy := tr.pos, tr.busy
-	c.t.mu.Unlock()
-	for _, s := range c.v.groups[group] {
-		if s.taken != nil || s.size == 0 || s.mtime < c.readAt(&p) || !slices.Contains(livesOf(filepath.Base(s.path)), filepath.Base(at.path)) || at.finished(s) {
-			continue
-		}
-		yes, upto, err := s.holds(&p)
-		begins := false
-		if yes {
-			begins, err = beginningOf(s, at)
-		}
-		if yes && !begins && err == nil {
-			begins, err = c.packing(group, s, at)
-		}
-		if c.passing(s, err) {
-			c.later(group)
-			return
-		}
-		if err != nil || !yes || begins {
-			continue
-		}
-		if s, upto, err = c.longest(group, s, upto, &p); err != nil {
-			c.later(group)
-			return
-		}
-		if busy || !c.t.move(tr, s, &p, upto, true) {
-			c.doubt[group], c.t.trouble = true, true
-			return
-		}
-		at.taken = nil
-		c.claim(tr, s)
-		return
-	}
-}
-
-// packing says whether s is being made by compressing a file of the group other than the live one, or was.
-func (c *claims) packing(group string, s, live *sight) (bool, error) {
-	for _, from := range c.v.groups[group] {
-		if s.gzip && from != live && !from.gzip && !from.live() && from.size > 0 {
-			if same, err := copyOf(s, from); same || err != nil {
-				return same, err
-			}
-		}
-	}
-	return false, nil
-}
 
 // later leaves a group as it is, because its files changed while they were looked at, or cannot be read. They are looked
 // at again soon.
 func (c *claims) later(group string) {
 	c.doubt[group] = true
 	c.t.recheck = true
-}
-
-// unjudged says whether a group has files that no content is known of and that no look has decided about.
-func (c *claims) unjudged(group string) bool {
-	return slices.ContainsFunc(c.v.groups[group], func(s *sight) bool {
-		was, judged := c.t.ignored[s.path]
-		return s.taken == nil && s.size > 0 && !(judged && was.of(s))
-	})
 }
 
 // byInode looks for contents whose file is away under any name in the same directory.
@@ -142,40 +68,65 @@ func (c *claims) search(tr *track) {
 	if p.head.n == 0 {
 		return
 	}
-	for _, s := range c.v.groups[group] {
-		if s.taken != nil || s.size == 0 {
-			continue
+	s, upto, ok := c.holder(group, tr, &p)
+	switch {
+	case !ok:
+		c.later(group)
+		return
+	case s == nil:
+		return
+	case open && !c.cut[tr] && !(st.atEnd && st.rest == 0):
+		s.taken = tr // the open file is read to its end first
+		return
+	}
+	var err error
+	if c.cuts(s) {
+		s, upto, err = c.last(group, s, upto, &p)
+	}
+	if err == nil {
+		s, err = c.unpacked(s)
+	}
+	if err != nil || !c.placed(group) { // its own file may only have another name
+		c.later(group)
+		return
+	}
+	t.faults.over("content of " + s.path)
+	if t.move(tr, s, &p, upto, c.cut[tr] && s.id != p.id) {
+		c.claim(tr, s)
+	} else {
+		c.doubt[group], t.trouble = true, true
+	}
+}
+
+// holder finds the file that holds the content at p: the oldest one with all that was read of it, else with a part of
+// that. Those come first whose times allow it, since bytes may repeat; where there is none the clock may have been set.
+// It is false where one cannot be judged yet.
+func (c *claims) holder(group string, tr *track, p *position) (found *sight, upto int64, ok bool) {
+	for _, timely := range []bool{true, false} {
+		if !timely && p.head.n < headSize {
+			break
 		}
-		yes, upto, err := c.mayHold(tr, s, &p)
-		switch {
-		case c.passing(s, err): // it may be the one
-			c.later(group)
-			return
-		case err != nil:
-			t.faults.note("content of "+s.path, err, "it is looked at again; let the daemon read it")
-		case yes && open && !c.cut[tr] && !(st.atEnd && st.rest == 0):
-			s.taken = tr // the open file is read to its end first
-			return
-		case yes:
-			if c.cuts(s) {
-				s, upto, err = c.longest(group, s, upto, &p)
+		for _, s := range c.v.groups[group] {
+			if s.taken != nil || s.size == 0 || c.after(s, p) != timely {
+				continue
 			}
-			if err == nil {
-				s, err = c.unpacked(s)
+			yes, end, err := c.mayHold(tr, s, p)
+			switch {
+			case c.passing(s, err): // it may be the one
+				return nil, 0, false
+			case err != nil:
+				c.t.faults.note("content of "+s.path, err, "it is looked at again; let the daemon read it")
+			case yes && end >= p.offset:
+				return s, end, true
+			case yes && found == nil:
+				found, upto = s, end
 			}
-			if err != nil {
-				c.later(group)
-				return
-			}
-			t.faults.over("content of " + s.path)
-			if t.move(tr, s, &p, upto, c.cut[tr] && s.id != p.id) {
-				c.claim(tr, s)
-			} else {
-				c.doubt[group], t.trouble = true, true
-			}
-			return
+		}
+		if found != nil {
+			break
 		}
 	}
+	return found, upto, true
 }
 
 // unpacked is the file from which s is being compressed, if it is still there, else s.
@@ -224,7 +175,7 @@ func (t *tailer) move(tr *track, s *sight, p *position, upto int64, cut bool) bo
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tr.id, tr.pos.id = s.id, s.id
-	tr.born = bornAt(s.path)
+	tr.born = s.birth()
 	tr.pos.born = tr.born
 	tr.pos.flags &^= flagGzip | flagDone
 	if s.gzip {

@@ -1,15 +1,13 @@
 package tail
 
 import (
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 )
 
 // copied says what a file that holds nothing known is a copy of, so that it is not read; empty: of nothing.
-func (c *claims) copied(group string, s *sight, i int) (of string, err error) {
+func (c *claims) copied(group string, s *sight) (of string, err error) {
 	live := c.liveBeside(s)
 	earlier := live != nil && live.finished(s)
 	tr, err := c.isCopy(group, s, earlier)
@@ -25,37 +23,18 @@ func (c *claims) copied(group string, s *sight, i int) (of string, err error) {
 	if live == nil || earlier {
 		return "", nil
 	}
-	if yes, err := c.partOf(group, s, live); yes || err != nil {
-		return live.path, err
+	all := c.sort(group)
+	if all.unsure {
+		c.later(group)
 	}
-	for _, younger := range c.v.groups[group][i+1:] {
-		if younger.size == 0 || younger.live() || younger.taken == nil && younger.name == "" && s.name != "" {
-			continue
-		}
-		if yes, err := c.partOf(group, s, younger); yes || err != nil {
-			return younger.path, err
-		}
-		if yes, err := beginningOf(younger, s); !yes || err != nil {
-			return "", err // only copies of one content follow each other
-		}
+	if of := all.of[s]; of != s && of != nil {
+		return of.path, nil
 	}
-	return "", nil
+	return "", all.errs[s]
 }
 
 // pair is a copy and what it is a copy of.
 type pair struct{ part, whole *sight }
-
-// partOf says whether s is a copy of whole. One that may not be read holds nothing up.
-func (c *claims) partOf(group string, s, whole *sight) (bool, error) {
-	yes, err := beginningOf(s, whole)
-	if errors.Is(err, fs.ErrPermission) {
-		return false, nil
-	}
-	if yes {
-		c.parts[group] = append(c.parts[group], pair{s, whole})
-	}
-	return yes, err
-}
 
 // partsHold says whether what was found to be copies in a group still is: not where a file was cut since.
 func (c *claims) partsHold(group string) bool {
@@ -67,41 +46,51 @@ func (c *claims) partsHold(group string) bool {
 
 // isCopy finds the content that a file is a copy of: one whose live file it was copied from to be cut next, or whose
 // rotated file is being compressed. earlier says that s was there before the live file.
-func (c *claims) isCopy(group string, s *sight, earlier bool) (*track, error) {
-	lives := livesOf(filepath.Base(s.path))
+func (c *claims) isCopy(group string, s *sight, earlier bool) (of *track, err error) {
 	for _, tr := range c.group[group] {
 		at := c.at[tr]
 		if at == nil || at == s || filepath.Dir(s.path) != filepath.Dir(at.path) {
 			continue
 		}
-		live := at.path == tr.base && slices.Contains(lives, filepath.Base(at.path))
-		packed := s.gzip || at.gzip // one is being compressed, or was
+		live := at.path == tr.base && s.formOf(at)
+		packed := s.gzip != at.gzip // one is being compressed, or was
 		if !packed && (earlier || !live && (s.size != at.size || !c.cuts(s))) {
 			continue
 		}
 		if packed && !c.cuts(s) && unlikeTimes(s, at) {
 			continue
 		}
-		c.t.mu.Lock()
-		p := tr.pos
-		c.t.mu.Unlock()
-		yes, _, err := s.holds(&p)
-		if err != nil && !incomplete(err) {
-			return nil, err
+		yes := false
+		if live || !packed {
+			yes, err = c.copies(group, s, at)
+		} else {
+			yes, err = copyOf(at, s)
 		}
-		if !yes || !live {
-			if yes, err = copyOf(at, s); !yes && live && err == nil {
-				yes, err = beginningOf(s, at)
-			}
-			if err != nil {
-				return nil, err
-			}
+		if err != nil {
+			return nil, err
 		}
 		if yes {
 			return tr, nil
 		}
 	}
 	return nil, nil
+}
+
+// copies says whether s is a copy of what the file at holds, or the other way round.
+func (c *claims) copies(group string, s, at *sight) (bool, error) {
+	files := c.v.groups[group]
+	if !s.formOf(at) && slices.Index(files, s) > slices.Index(files, at) {
+		s, at = at, s
+	}
+	k, err := c.compare(s, at)
+	if err != nil {
+		return false, err
+	}
+	j := k.judge()
+	if j == unsure {
+		c.later(group)
+	}
+	return j == within, nil
 }
 
 // cuts says whether s may be a copy that was made to cut the live file. Where there is none, or it is younger, files with
@@ -125,7 +114,7 @@ func unlikeTimes(a, b *sight) bool {
 	if same := a.mtime == b.mtime || a.mtime == b.mtime-b.mtime%1e9; same {
 		return false
 	}
-	born := bornAt(a.path)
+	born := a.birth()
 	return born != 0 && a.mtime < born || b.gzip
 }
 
@@ -140,10 +129,12 @@ func (c *claims) mayHold(tr *track, s *sight, p *position) (yes bool, upto int64
 	if note := c.t.copies[s.id]; note.of == tr && note.verdict.of(s) && !s.gzip {
 		return true, min(s.size, p.offset), nil
 	}
-	if p.head.n < headSize && s.mtime < c.readAt(p) {
-		return false, 0, nil
+	if yes, upto, err = s.holds(p); yes || err != nil || s.gzip || s.size >= int64(p.head.n) {
+		return yes, upto, err
 	}
-	return s.holds(p)
+	// Its bytes are too few to know it by. Made before the content was read the last time, it is a copy of that.
+	begun := c.begunOf(p)
+	return s.formOf(&sight{path: tr.base}) && begun != 0 && s.birth() > begun && s.birth() < c.readAt(p), s.size, nil
 }
 
 // liveBeside is the live file of which s may be a copy, made to cut it.
@@ -159,11 +150,11 @@ func (c *claims) liveBeside(s *sight) *sight {
 // finished says whether s was there, or was written to for the last time, before the live file was created. Then it is
 // a file that was renamed, and no copy, even if both begin with the same lines.
 func (live *sight) finished(s *sight) bool {
-	born := bornAt(live.path)
+	born := live.birth()
 	if born == 0 {
 		return false
 	}
-	at := bornAt(s.path)
+	at := s.birth()
 	last := s.mtime
 	if s.gzip && at > last && live.mtime > born {
 		last-- // it has the time of what was compressed, perhaps the tick of the clock in which the next file was created
@@ -194,8 +185,8 @@ func beginningOf(part, whole *sight) (bool, error) {
 	if !same || err != nil {
 		return false, err
 	}
-	if short && (!part.gzip || x.ended()) && (!whole.gzip || y.ended()) {
-		return x.length(i) <= y.length(j), nil
+	if (!whole.gzip || y.ended()) && x.length(i) > y.length(j) { // of a compressed part that is what was read of it
+		return false, nil
 	}
 	if short || part.gzip || whole.gzip {
 		return true, nil
@@ -203,27 +194,4 @@ func beginningOf(part, whole *sight) (bool, error) {
 	end := i.Size()
 	same, _, err = sameAt(x, y, max(0, end-sameTail), min(end, sameTail))
 	return same, err
-}
-
-// longest is the file that holds most of the content at p, of which s holds some: one of several copies, the last of
-// which was made before the file was cut.
-func (c *claims) longest(group string, s *sight, upto int64, p *position) (*sight, int64, error) {
-	files := c.v.groups[group]
-	for _, other := range files[slices.Index(files, s)+1:] {
-		if other.taken != nil || other.live() {
-			continue
-		}
-		yes, err := beginningOf(s, other)
-		end := int64(0)
-		if yes && err == nil {
-			yes, end, err = other.holds(p)
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		if yes {
-			s, upto = other, end
-		}
-	}
-	return s, upto, nil
 }

@@ -17,6 +17,7 @@ type claims struct {
 	begun  map[fileID]*track          // by this look
 	fresh  []*track                   // the same, as long as they are not published
 	second map[string]map[string]bool // directories, listed again: what unseen says
+	sorts  map[string]*sorted         // by group
 	parts  map[string][]pair          // by group: copies, found by this look, of files of which nothing was known
 	doubt  map[string]bool            // groups in which nothing new may be begun now
 	group  map[string][]*track        // by group, the oldest first
@@ -27,7 +28,7 @@ type claims struct {
 func (t *tailer) look() {
 	now := t.env.Now()
 	t.trouble, t.recheck = false, false
-	c := &claims{t: t, v: t.see(), now: now, at: map[*track]*sight{}, cut: map[*track]bool{}, doubt: map[string]bool{}, parts: map[string][]pair{},
+	c := &claims{t: t, v: t.see(), now: now, at: map[*track]*sight{}, cut: map[*track]bool{}, doubt: map[string]bool{}, parts: map[string][]pair{}, sorts: map[string]*sorted{},
 		begun: map[fileID]*track{}, second: map[string]map[string]bool{}}
 	for _, s := range c.v.files {
 		c.files = append(c.files, s)
@@ -37,7 +38,7 @@ func (t *tailer) look() {
 	c.byID()
 	c.byInode()
 	c.byContent()
-	c.weak()
+	c.hiddenCuts()
 	c.settle()
 	for _, tr := range t.tracks {
 		c.drift(tr)
@@ -177,7 +178,7 @@ func (c *claims) keeps(tr *track, s *sight) bool {
 
 // reused says whether the file that has the inode of a content was created at another time: the number was used again.
 func reused(s *sight, tr *track) bool {
-	born := bornAt(s.path)
+	born := s.birth()
 	return born != 0 && tr.born != 0 && born != tr.born
 }
 

@@ -158,7 +158,7 @@ func countsUp(files []*sight, shifted bool) bool {
 		if shifted {
 			continue // a copy of the live file is older than that, and created later
 		}
-		if at := bornAt(s.path); at > 0 && at <= s.mtime { // else it was restored, or the file system does not say
+		if at := s.birth(); at > 0 && at <= s.mtime { // else it was restored, or the file system does not say
 			born = append(born, at)
 		}
 	}

@@ -19,6 +19,7 @@ const (
 const (
 	positionVersion = 1
 	positionBorn    = 2   // with the time of creation
+	positionBegun   = 3   // and with that from which on copies are not of what came before
 	maxName         = 400 // of each of the two names in a position, in bytes; a longer one is left out
 	maxMarks        = 3
 	markDistance    = 16 << 10 // bytes between two marks, at least
@@ -72,6 +73,7 @@ type position struct {
 	gen    uint64      // grows with each content of one file
 	mtime  int64       // of the file when it was read, in nanoseconds since 1970
 	born   int64       // when the file was created, the same; 0 where the file system does not say
+	begun  int64       // copies that are not younger are of what came before this content; 0: unknown
 	name   string      // the logger: the path under which the file was first seen
 	base   string      // path of the live file without links; empty where it is name
 }
@@ -80,7 +82,10 @@ type position struct {
 func (p *position) append(dst []byte) []byte {
 	start := len(dst)
 	version := byte(positionVersion)
-	if p.born != 0 {
+	switch {
+	case p.begun != 0:
+		version = positionBegun
+	case p.born != 0:
 		version = positionBorn
 	}
 	dst = append(dst, version, p.flags)
@@ -96,8 +101,11 @@ func (p *position) append(dst []byte) []byte {
 	}
 	dst = binary.AppendUvarint(dst, p.gen)
 	dst = binary.AppendVarint(dst, p.mtime)
-	if p.born != 0 {
+	if version >= positionBorn {
 		dst = binary.AppendVarint(dst, p.born)
+	}
+	if version >= positionBegun {
+		dst = binary.AppendVarint(dst, p.begun)
 	}
 	dst = appendName(dst, p.name)
 	dst = appendName(dst, p.base)
@@ -123,7 +131,7 @@ func decodePosition(b []byte) (position, error) {
 	if len(b) < 6 || len(b) > 1<<10 {
 		return p, fmt.Errorf("%d bytes: %w", len(b), errPosition)
 	}
-	if b[0] != positionVersion && b[0] != positionBorn {
+	if b[0] < positionVersion || b[0] > positionBegun {
 		return p, fmt.Errorf("version %d: %w of this program", b[0], errPosition)
 	}
 	body := b[:len(b)-4]
@@ -139,8 +147,11 @@ func decodePosition(b []byte) (position, error) {
 		p.marks = append(p.marks, mark{int64(r.uvarint()), r.fingerprint(tailSize)})
 	}
 	p.gen, p.mtime = r.uvarint(), r.varint()
-	if b[0] == positionBorn {
+	if b[0] >= positionBorn {
 		p.born = r.varint()
+	}
+	if b[0] >= positionBegun {
+		p.begun = r.varint()
 	}
 	p.name, p.base = r.name(), r.name()
 	if r.bad || p.flags&^flagAll != 0 || p.offset < 0 || int64(p.tail.n) > p.offset || !bytes.Equal(p.append(nil), b) {

@@ -11,11 +11,10 @@ import (
 	"time"
 )
 
-// TestLinesThatRepeat is TestNothingIsLostOrDoubled with lines that repeat, so that different files begin with the same
-// bytes, or are the same: then their times of creation tell them apart. Not for files that are cut: whether a longer copy
-// was made of the same content, or of the next one, nobody can see then.
+// TestLinesThatRepeat is TestNothingIsLostOrDoubled with lines that repeat, so that different contents begin with the same
+// bytes, or are the same: then times tell them apart.
 func TestLinesThatRepeat(t *testing.T) {
-	if bornAt(t.TempDir()) == 0 {
+	if born(t.TempDir()) == 0 {
 		t.Skip("the file system does not keep when a file was created")
 	}
 	seeds := 20
@@ -26,7 +25,7 @@ func TestLinesThatRepeat(t *testing.T) {
 		seeds = n
 	}
 	for _, size := range []int{10, 130} {
-		for _, style := range []string{"rename", "gzip", "compress", "dateext", "dated"} {
+		for _, style := range styles {
 			for _, globs := range []string{"live", "all"} {
 				t.Run(fmt.Sprint(style, " ", globs, " ", size), func(t *testing.T) {
 					t.Parallel()

@@ -141,7 +141,7 @@ func (g *rig) start(known map[string][]byte) {
 		g.log.known = len(known)
 	}
 	g.tailer = newTailer(g.opt, Env{
-		Name: "x", Source: "in/x/", Log: slog.New(slog.NewTextHandler(&g.out, nil)), Counters: g.count, Truncated: new(atomic.Uint64),
+		Name: "x", Source: "in/x/", Log: slog.New(slog.NewTextHandler(&g.out, &slog.HandlerOptions{Level: slog.LevelDebug})), Counters: g.count, Truncated: new(atomic.Uint64),
 		Positions: g.log, Memory: freeMemory{}, Emit: g.log.emit, Now: func() time.Time { return g.now },
 	})
 	g.r = g.newReader()
@@ -188,8 +188,11 @@ func (g *rig) turns(n int) bool {
 func (g *rig) settle() {
 	for range 100 {
 		g.look()
-		if !g.turns(1000) && !g.wantsLook() && !g.recheck {
-			return
+		if !g.turns(1000) && !g.wantsLook() {
+			if !g.recheck {
+				return
+			}
+			g.now = g.now.Add(recheckPause)
 		}
 	}
 	g.t.Fatal("it does not come to rest")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -221,17 +222,32 @@ func (p *planner) told(e fsnotify.Event) {
 		if e.Has(fsnotify.Write) || tr.state.fault != nil {
 			t.offerLocked(tr)
 		}
+		p.wanted = p.wanted || tr.held
 		t.mu.Unlock()
 		return
 	}
 	t.mu.Unlock()
 	if e.Op&^(fsnotify.Write|fsnotify.Chmod) != 0 {
 		p.wanted = true
+		if e.Has(fsnotify.Create) {
+			t.holdBeside(e.Name)
+		}
 		return
 	}
 	// A file that was there and is not read: it was empty, for example, or could not be opened.
 	if _, ok := t.view.skipped[e.Name]; ok || e.Has(fsnotify.Chmod) {
 		p.wanted = true
+	}
+}
+
+// holdBeside stops reading a file that may have been copied, to be cut next, until a look has seen the copy.
+func (t *tailer) holdBeside(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, live := range livesOf(filepath.Base(name)) {
+		if tr := t.byPath[filepath.Join(filepath.Dir(name), live)]; tr != nil {
+			tr.held = true
+		}
 	}
 }
 

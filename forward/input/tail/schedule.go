@@ -113,7 +113,7 @@ func (t *tailer) offerLocked(tr *track) {
 
 // passedLocked says whether all that a file has to wait for was read.
 func (t *tailer) passedLocked(tr *track) bool {
-	if !tr.lined && tr.pos.offset == 0 {
+	if tr.held || !tr.lined && tr.pos.offset == 0 {
 		return false // what comes first is not known yet
 	}
 	for len(tr.before) > 0 {

@@ -17,6 +17,8 @@ type sight struct {
 	group       string
 	id          fileID
 	size, mtime int64
+	born        int64 // see birth
+	asked       bool
 	copied      bool   // it was found to be a copy of what a file had held that was cut then
 	taken       *track // whose content it holds
 }

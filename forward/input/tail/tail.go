@@ -74,6 +74,7 @@ const (
 	idleAfter    = 5 * time.Minute  // silence after which any file is closed
 	goneAfter    = 24 * time.Hour   // running time after which a file that is gone is forgotten
 	historyAfter = time.Hour        // age at which a rotated file that was read is history
+	copySettles  = 2 * time.Second  // age of a copy at which its file is not cut any more
 	retryAfter   = time.Second      // first pause after a failure to read; then twice as long each time
 	retryMost    = 30 * time.Second
 	namelessPoll = time.Second                  // how often a file without a name is looked at

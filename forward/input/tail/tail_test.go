@@ -2,6 +2,7 @@ package tail
 
 import (
 	"os"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -28,6 +29,23 @@ func TestFollowsAFile(t *testing.T) {
 	g.wait(time.Hour)
 	if len(g.log.lines(len(g.log.steps))) != 0 {
 		t.Errorf("read again: %q", g.log.lines(len(g.log.steps)))
+	}
+}
+
+// Positions of every version are read.
+func TestVersionsOfPositions(t *testing.T) {
+	p := position{offset: 5, head: fingerprint{5, 1}, tail: fingerprint{5, 1}, gen: 1, mtime: 2, name: "/a"}
+	for version := positionVersion; version <= positionBegun; version++ {
+		switch version {
+		case positionBorn:
+			p.born = 3
+		case positionBegun:
+			p.begun = 4
+		}
+		b := p.append(nil)
+		if q, err := decodePosition(b); err != nil || !reflect.DeepEqual(p, q) || int(b[0]) != version {
+			t.Errorf("version %d: %+v is read as %+v, %v", version, p, q, err)
+		}
 	}
 }
 

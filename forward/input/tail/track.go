@@ -34,6 +34,7 @@ type track struct {
 	again   bool // something happened while it was busy
 	state   state
 	seen    int64     // size of the file when it was seen last
+	held    bool      // it may have been cut without a trace: the next look decides
 	lined   bool      // it is behind what has to be read before it, or nothing has to
 	away    bool      // no file has it
 	adrift  time.Time // since when its directory cannot be listed; zero: it can
@@ -80,9 +81,6 @@ func (tr *track) renamed() bool { return tr.at == nil || tr.at.path != tr.base }
 
 // nameless says whether the file cannot be opened again once it is closed. The caller has tailer.mu.
 func (tr *track) nameless() bool { return tr.state.unnamed || tr.at == nil || !tr.adrift.IsZero() }
-
-// weak says whether so little is known of the content that another one may begin in the same way.
-func (tr *track) weak() bool { return tr.pos.head.n < headSize/4 }
 
 // where is a name for the log.
 func (tr *track) where() string {
