@@ -150,10 +150,11 @@ func (e *Engine) addInput(r *roster, section config.Section) error {
 	s := &source{plugin: newPlugin("input", section.Name, section.Type, e.log, inputWords), onReady: e.greet, onEnd: e.finish.poke, tried: make(chan struct{})}
 	repeats, _ := e.repeats.LoadOrStore(section.Name, input.NewRepeats())
 	s.build = func() (input.Input, error) {
+		positions := &positions{queue: func() sourceKeeper { return e.queue.Load() }, prefix: "in/" + section.Name + "/"}
 		in, err := e.outside.input(section.Type, section.Decode, input.Env{
 			Name: section.Name, Hostname: e.hostname, Log: e.log, Memory: e.memory, Ready: s.ready, Counters: &s.counters,
 			Repeats:   repeats.(*input.Repeats),
-			Positions: &positions{queue: func() sourceKeeper { return e.queue.Load() }, prefix: "in/" + section.Name + "/"},
+			Positions: positions, Kept: positions.Kept,
 		})
 		return in, section.Place(err)
 	}

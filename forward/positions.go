@@ -1,10 +1,13 @@
 package forward
 
+import "context"
+
 // sourceKeeper is where the queue keeps how far sources were read.
 type sourceKeeper interface {
 	Sources(prefix string) map[string][]byte
 	SetSource(key string, value []byte)
 	ForgetSource(keys ...string)
+	WaitSources(ctx context.Context) error
 }
 
 // positions are those of one input's sources: the input.Positions of the engine. The queue is there by the time that
@@ -28,3 +31,6 @@ func (p *positions) Forget(keys ...string) {
 	}
 	p.queue().ForgetSource(own...)
 }
+
+// Kept is that of input.Env.
+func (p *positions) Kept(ctx context.Context) error { return p.queue().WaitSources(ctx) }

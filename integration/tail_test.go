@@ -168,6 +168,28 @@ partial_after = "1h"
 	t.Logf("%d lines in %d logs, %d kills", total, len(all), kills)
 }
 
+// A first start that is killed as soon as it is ready has decided where the files begin that were there: what is written
+// next is read by the second one.
+func TestTailRemembersItsFirstStart(t *testing.T) {
+	for range 2 {
+		logs := t.TempDir()
+		file := filepath.Join(logs, "a.log")
+		must(t, os.WriteFile(file, []byte("old\n"), 0o600))
+		l := newLab(t, fmt.Sprintf("[input.logs]\ntype = \"file\"\npaths = [\"%s/*.log\"]\nstart_at = \"end\"\n", logs))
+		l.start()
+		l.proc.Kill()
+		must(t, os.WriteFile(file, []byte("old\nnew\n"), 0o600))
+		must(t, os.WriteFile(filepath.Join(logs, "b.log"), []byte("appeared\n"), 0o600))
+		l.start()
+		l.waitStored(2)
+		l.stop()
+		compareLogs(t, l, []*busyLog{
+			{LogWriter: rig.LogWriter{Name: file}, text: []byte("new\n")},
+			{LogWriter: rig.LogWriter{Name: filepath.Join(logs, "b.log")}, text: []byte("appeared\n")},
+		}, logs)
+	}
+}
+
 // waitStored waits until so many records are in the queue, and a moment more for those that should not be there.
 func (l *lab) waitStored(total int) {
 	l.t.Helper()

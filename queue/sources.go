@@ -2,6 +2,7 @@ package queue
 
 import (
 	"bytes"
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ type sources struct {
 	newest map[string]source   // a removed one stays until its removal is durable
 	moved  map[string]struct{} // keys whose newest position came without a record and is not durable yet
 	moves  uint64              // how many there were so far
+	fewer  broadcast           // of moved
 }
 
 // source is the newest position of one key.
@@ -75,6 +77,29 @@ func (q *Queue) ForgetSource(keys ...string) {
 	}
 }
 
+// WaitSources returns when every position that SetSource noted before is durable, or overtaken by a later one, or when ctx
+// ends. It does not leave that to the next positions frame.
+func (q *Queue) WaitSources(ctx context.Context) error {
+	for moves := q.sources.last(); ; {
+		fewer := q.sources.fewer.wait()
+		if !q.sources.owed(moves) {
+			return nil
+		}
+		q.positionsDue.Store(true)
+		q.work.poke()
+		select {
+		case <-fewer:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-q.done:
+			if !q.sources.owed(moves) {
+				return nil
+			}
+			return ErrClosed
+		}
+	}
+}
+
 // takeSources takes over the positions that a start has found, and returns those of sources for the writer.
 func (q *Queue) takeSources(found map[string][]byte) map[string][]byte {
 	durable := map[string][]byte{}
@@ -118,7 +143,10 @@ func (s *sources) accepted(pairs []segment.Pair, last uint64) {
 	defer s.mu.Unlock()
 	for _, p := range pairs {
 		s.newest[p.Key] = source{value: p.Value, after: last}
-		delete(s.moved, p.Key)
+		if _, is := s.moved[p.Key]; is {
+			delete(s.moved, p.Key)
+			s.fewer.wake()
+		}
 	}
 }
 
@@ -163,6 +191,26 @@ func (s *sources) settled(moves []move) {
 			delete(s.newest, m.Key)
 		}
 	}
+	s.fewer.wake()
+}
+
+// owed says whether one of the first moves is neither durable nor overtaken.
+func (s *sources) owed(moves uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range s.moved {
+		if s.newest[key].move <= moves {
+			return true
+		}
+	}
+	return false
+}
+
+// last is the number of the latest move.
+func (s *sources) last() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moves
 }
 
 // apply makes moves in a map of positions.

@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -64,6 +66,26 @@ func TestSources(t *testing.T) {
 	}
 	if got, err := recovery.SourcePositions(b.fsys, "/data", "in/app/"); err != nil || text(got) != "c=6" {
 		t.Errorf("read beside the daemon: %q, %v", text(got), err)
+	}
+}
+
+// TestWaitSources: what was waited for is on the disk, whatever is lost then.
+func TestWaitSources(t *testing.T) {
+	b := newBench(t, nil)
+	for i := range 3 { // the later ones do not wait for the time of the next positions frame
+		b.q.SetSource("in/app/a", []byte(fmt.Sprint(i)))
+		if err := b.q.WaitSources(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := text(kept(t, b.fsys.Crash(faultfs.Drop, 1))); got != fmt.Sprint("in/app/a=", i) {
+			t.Errorf("on the disk %q", got)
+		}
+	}
+	b.q.SetSource("in/app/a", []byte("last"))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.q.WaitSources(ended); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
 

@@ -171,7 +171,7 @@ func (f *file) Run(ctx context.Context, emit Emit) error {
 func (f *file) tailEnv() tail.Env {
 	env := tail.Env{
 		Name: f.env.Name, Source: f.env.source() + "/", Attributes: f.env.attributes(""), Log: f.env.Log,
-		Counters: &f.env.Counters.Files, Truncated: &f.env.Counters.Truncated, Positions: f.env.Positions, Memory: f.env.Memory,
+		Counters: &f.env.Counters.Files, Truncated: &f.env.Counters.Truncated, Positions: f.env.Positions, Kept: f.env.Kept, Memory: f.env.Memory,
 	}
 	if env.Positions == nil {
 		env.Positions = new(memoryPositions)

@@ -90,6 +90,8 @@ type Env struct {
 
 	Repeats   *Repeats  // outlives the input, so that a reload forgets nothing; nil: one of its own
 	Positions Positions // how far the sources of this input were read; nil: kept in memory only
+	// Kept returns when all positions that were set are durable, or when ctx ends; nil: nobody keeps them.
+	Kept func(ctx context.Context) error
 }
 
 // Positions is where an input finds again how far it had read its sources. A position comes with a pack, under the
@@ -113,6 +115,9 @@ func (e Env) withDefaults() Env {
 	}
 	if e.Repeats == nil {
 		e.Repeats = NewRepeats()
+	}
+	if e.Kept == nil {
+		e.Kept = func(context.Context) error { return nil }
 	}
 	if e.Ready == nil {
 		e.Ready = func(string) {}

@@ -16,6 +16,8 @@
 //     its log that holds them. What is left over then is new, is a copy of another, or is history, which is what was
 //     rotated before the oldest known content was written. A new file is made known, with its first bytes, before it
 //     is read, so that it can be cut, moved and compressed meanwhile.
+//   - A copy beside a live file that begins like it may have been made before that was cut, or not. judge decides that, once
+//     for all: where the copy is a content of its own, what was known of the live file is in there.
 //   - A look is not a moment. Files change between being listed, being compared and being begun, and readers go on. So a
 //     size is taken again before it counts as smaller, a file that is opened has to have the inode that was seen, and no
 //     new file is begun unless the contents beside it are where they were taken to be, checked after it was. Where that

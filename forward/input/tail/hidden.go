@@ -41,11 +41,6 @@ func (c *claims) hiddenCut(group string, tr *track, at *sight) (hold bool) {
 		if all.of[s] == s && err == nil {
 			yes, upto, err = s.holds(&p)
 		}
-		if yes && err == nil {
-			packed := false
-			packed, err = c.packing(group, s, at)
-			yes = !packed
-		}
 		if c.passing(s, err) {
 			c.later(group)
 			return false
@@ -69,18 +64,6 @@ func (c *claims) hiddenCut(group string, tr *track, at *sight) (hold bool) {
 		c.t.recheck = true
 	}
 	return all.threats
-}
-
-// packing says whether s is being made by compressing a file of the group other than the live one, or was.
-func (c *claims) packing(group string, s, live *sight) (bool, error) {
-	for _, from := range c.v.groups[group] {
-		if s.gzip && from != live && !from.gzip && !from.live() && from.size > 0 {
-			if same, err := copyOf(s, from); same || err != nil {
-				return same, err
-			}
-		}
-	}
-	return false, nil
 }
 
 // unjudged says whether a group has files that no content is known of and that no look has decided about.

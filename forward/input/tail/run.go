@@ -49,6 +49,9 @@ func Run(ctx context.Context, opt Options, env Env) error {
 	if opt.silent != nil {
 		p.watch.silent = opt.silent
 	}
+	t.onDir = p.watch.add
+	p.look()
+	readers.Go(func() { t.tellReady(ctx) })
 	p.run(ctx)
 	cancel(nil)
 	readers.Wait()
@@ -60,6 +63,17 @@ func Run(ctx context.Context, opt Options, env Env) error {
 		return err
 	}
 	return nil
+}
+
+// tellReady says that the input is ready once it is durable which files were there at the first look: what is promised of
+// those that appear later holds from then on, whatever is killed.
+func (t *tailer) tellReady(ctx context.Context) {
+	if t.env.Kept != nil && t.env.Kept(ctx) != nil {
+		return
+	}
+	if t.env.Ready != nil {
+		t.env.Ready()
+	}
 }
 
 // readAll gives files their turns until ctx ends.
@@ -149,11 +163,6 @@ type planner struct {
 
 func (p *planner) run(ctx context.Context) {
 	t := p.t
-	t.onDir = p.watch.add
-	p.look()
-	if t.env.Ready != nil {
-		t.env.Ready()
-	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {

@@ -36,8 +36,9 @@ type Env struct {
 	Counters   *Counters
 	Truncated  *atomic.Uint64 // records of which only the head was kept
 	Positions  Positions
+	Kept       func(ctx context.Context) error // returns when all that was set is durable; nil: nobody keeps it
 	Memory     Memory
-	Ready      func()
+	Ready      func() // called when the first look is durable
 	// Emit hands a pack over. stored is false where it was dropped, which is counted there; an error ends the run.
 	Emit func(ctx context.Context, p *pack.Pack) (stored bool, err error)
 	Now  func() time.Time
