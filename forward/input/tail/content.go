@@ -138,7 +138,7 @@ func (c *claims) unpacked(s *sight) (*sight, error) {
 		if other.taken != nil || other.gzip || other.live() || other.size == 0 {
 			continue
 		}
-		if !c.cuts(s) && unlikeTimes(s, other) {
+		if unlikeTimes(s, other) {
 			continue
 		}
 		if same, err := copyOf(s, other); same || err != nil {

@@ -57,7 +57,7 @@ func (c *claims) isCopy(group string, s *sight, earlier bool) (of *track, err er
 		if !packed && (earlier || !live && (s.size != at.size || !c.cuts(s))) {
 			continue
 		}
-		if packed && !c.cuts(s) && unlikeTimes(s, at) {
+		if packed && !live && unlikeTimes(s, at) {
 			continue
 		}
 		yes := false
