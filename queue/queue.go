@@ -137,6 +137,9 @@ func open(opt Options) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for room in %s: %w", opt.Dir, err)
 	}
+	if err := awaitDisk(opt); err != nil {
+		return nil, err
+	}
 	_, err = opt.FS.Stat(filepath.Join(opt.Dir, "identity"))
 	fresh := errors.Is(err, fs.ErrNotExist)
 	store, problems, err := opt.OpenStore(filepath.Join(opt.Dir, "checkpoints.db"))

@@ -102,3 +102,40 @@ func TestUnreadableSectors(t *testing.T) {
 		})
 	}
 }
+
+// TestStartOnADiskThatIsAway: a start that cannot read any segment changes nothing, and takes what is there as soon as it can.
+func TestStartOnADiskThatIsAway(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.readPatience, o.awayPatience = 200*time.Millisecond, 200*time.Millisecond })
+	want := b.fill(40, 8000)
+	b.close()
+	b.refuseReads(func(string, int64, int64) bool { return true })
+	for range 2 {
+		if q, err := Open(b.opt); err == nil {
+			t.Error("a start took segments that cannot be read for destroyed")
+			_ = q.Close()
+		}
+	}
+	var refused atomic.Int64
+	b.refuseReads(func(string, int64, int64) bool { return refused.Add(1) < 5 })
+	b.open()
+	got, lost := b.take(b.q.Reader("out", Oldest), 40)
+	equal(t, "after the disk came back", got, want)
+	if lost != 0 || len(b.ledger()) != 0 || b.q.Recovered().LostRecords != 0 {
+		t.Errorf("%d lost, the ledger has %v", lost, b.ledger())
+	}
+}
+
+// TestStartWithOneUnreadableSegment: damage does not keep a queue from starting.
+func TestStartWithOneUnreadableSegment(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.readPatience, o.awayPatience = 100*time.Millisecond, time.Hour })
+	b.fill(40, 8000)
+	files := b.q.files.snapshot()
+	bad := files[len(files)-2].path
+	b.close()
+	b.refuseReads(func(name string, _, _ int64) bool { return name == bad })
+	b.open()
+	if lost := b.q.Recovered().LostRecords; lost == 0 || lost == 40 {
+		t.Errorf("%d records are lost", lost)
+	}
+	b.refuseReads(nil)
+}

@@ -63,6 +63,7 @@ func TestSoak(t *testing.T) {
 	s.fsck()
 	s.account(0, s.lost, 1<<62)
 	s.declared(s.lost)
+	t.Logf("the loss ledger: %+v", s.ledger())
 	row := reliability.Row{Part: reliability.Soak, Fault: "all of it mixed, for " + lasts.String(), Tried: s.rounds}
 	var most uint64
 	for _, f := range s.Judge.Verdict().Findings {
