@@ -167,7 +167,7 @@ func (l *link) why(err error) error {
 // bare is an error of a connection without the addresses, for a text that begins with the peer's.
 func bare(err error) error {
 	for {
-		op, ok := err.(*net.OpError) //nolint:errorlint // what wraps one says more than it
+		op, ok := err.(*net.OpError) // itself: what wraps one says more than it
 		if !ok {
 			return err
 		}
