@@ -24,7 +24,6 @@ type far struct {
 
 func distant(t *testing.T) *far {
 	t.Helper()
-	needRoot(t)
 	need(t, netns.Need())
 	space, err := netns.New()
 	must(t, err)
@@ -178,7 +177,6 @@ func (f *far) stopWithout(t *testing.T) {
 func TestNetworksVanishedClients(t *testing.T) {
 	beyondSmoke(t)
 	t.Parallel()
-	needRoot(t)
 	need(t, netns.Need())
 	space, err := netns.New()
 	must(t, err)
