@@ -243,6 +243,10 @@ func TestScanEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var passed []int64
+	if _, err := q.Scan(t.Context(), Visitor{Progress: func(done, total int64) { passed = append(passed, done, total) }}); err != nil || !slices.Equal(passed, []int64{108, 216, 216, 216}) {
+		t.Errorf("progress is %v, %v", passed, err)
+	}
 	mine := errors.New("mine")
 	n := 0
 	_, err = q.Scan(t.Context(), Visitor{Record: func(*Record) error {

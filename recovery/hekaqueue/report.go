@@ -131,6 +131,7 @@ func (q *Queue) Scan(ctx context.Context, v Visitor) (sum Report, err error) {
 		}
 		sum.add(&report)
 		done += f.Size
+		s.passed(0)
 		if v.File != nil {
 			v.File(report)
 		}
