@@ -86,7 +86,7 @@ func (c *claims) search(tr *track) {
 	if err == nil {
 		s, err = c.unpacked(s)
 	}
-	if err != nil || !c.placed(group) { // its own file may only have another name
+	if err != nil || !c.placed(group) || !c.partsHold(group) { // its own file may only have another name
 		c.later(group)
 		return
 	}

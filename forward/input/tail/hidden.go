@@ -48,7 +48,7 @@ func (c *claims) hiddenCut(group string, tr *track, at *sight) (hold bool) {
 		if err != nil || !yes {
 			continue
 		}
-		if !c.placed(group) {
+		if !c.placed(group) || !c.partsHold(group) { // it was cut between two copies that were compared
 			c.later(group)
 			return true
 		}
