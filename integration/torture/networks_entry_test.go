@@ -240,10 +240,10 @@ func (e *entry) write(ctx context.Context, source *judge.Source, again func() *j
 			c, source = nil, again()
 		}
 	}
-	if c == nil {
-		return nil
+	if c != nil && c.Close() != nil { // it broke just now
+		e.broken.Add(1)
 	}
-	return c.Close()
+	return nil
 }
 
 // flow waits until every input has brought something from now on.
