@@ -24,6 +24,8 @@ func salvageCommand() *cobra.Command {
 		Use:   "salvage heka DIR",
 		Short: "Take records out of the queue of another forwarder",
 		Long:  `Take the records out of a queue that another forwarder has left behind, also out of a broken one.`,
+		Example: `  logmule salvage heka /var/cache/hekad/output_queue/relay --check
+  logmule help salvage heka`,
 		RunE: func(*cobra.Command, []string) error {
 			return errors.New(`what is to be salvaged is missing; use "salvage heka DIR"`)
 		},
