@@ -16,7 +16,7 @@ import (
 type fault struct {
 	name  string
 	rules []disk.Rule
-	begin func(d *disk.Disk) error // instead of rules
+	begin func(d *disk.Disk) error // after the rules are in force, or instead of them
 	end   func(d *disk.Disk) error
 	once  bool          // it passes by itself, when every rule has hit as often as it says
 	holds []string      // who waits until it ends: kinds, or "all"; the others must go on
@@ -38,6 +38,9 @@ const folded = 15 * time.Second
 func (w *world) strike(d *disk.Disk, f fault) {
 	w.t.Helper()
 	w.moves(nil, "before: "+f.name)
+	if f.reads { // what is in memory is not read
+		w.Wait("the output late has to read from the disk", func() bool { return w.counters()["segments/"] >= 4 })
+	}
 	w.news()
 	answers, ledger := w.answers(), w.counters()["ledger/"]
 	cpu, _ := rig.CPU(w.Proc.PID())
@@ -98,13 +101,13 @@ func wanted(rules []disk.Rule) (n int) {
 
 func (w *world) begin(d *disk.Disk, f fault) (ids []int) {
 	w.t.Helper()
-	if f.begin != nil {
-		must(w.t, f.begin(d))
-	}
 	for _, r := range f.rules {
 		id, err := d.Fail(r)
 		must(w.t, err)
 		ids = append(ids, id)
+	}
+	if f.begin != nil {
+		must(w.t, f.begin(d))
 	}
 	return ids
 }

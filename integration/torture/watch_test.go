@@ -25,6 +25,7 @@ var counted = map[string]string{
 	"logmule_queue_next_sequence":              "next/",
 	"logmule_queue_fault":                      "fault/",
 	"logmule_queue_full":                       "full/",
+	"logmule_queue_segments":                   "segments/",
 	"logmule_queue_ledger_records":             "ledger/",
 	"logmule_queue_sync_errors_total":          "syncerrors/",
 	"logmule_queue_checkpoint_errors_total":    "saveerrors/",
