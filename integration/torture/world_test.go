@@ -95,11 +95,17 @@ max_batch = "64KiB"
 	t.Cleanup(w.sink.Close)
 	w.late = newGate(t, outLate, w.ends["late"].arrived)
 	t.Cleanup(func() {
-		if w.Proc == nil || !t.Failed() {
+		if w.Proc == nil {
 			return
 		}
 		w.Proc.Kill()
 		out := w.Proc.Output()
+		if strings.Contains(out, "WARNING: DATA RACE") {
+			t.Error("the daemon has a data race")
+		}
+		if !t.Failed() {
+			return
+		}
 		t.Logf("seed %d, output of the daemon, its end:\n%s", w.Judge.Seed(), out[max(0, len(out)-8000):])
 	})
 	must(t, os.MkdirAll(p.logs, 0o755))
