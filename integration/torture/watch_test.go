@@ -73,13 +73,13 @@ func (w *world) watch() (stop func() watched) {
 		tick := time.NewTicker(250 * time.Millisecond)
 		defer tick.Stop()
 		for {
+			if now := w.counters(); len(now) > 0 {
+				all = append(all, now)
+			}
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-tick.C:
-			}
-			if now := w.counters(); len(now) > 0 {
-				all = append(all, now)
 			}
 		}
 	})
