@@ -198,7 +198,7 @@ func open(opt Options) (*Queue, error) {
 	w := &writer{q: q, durable: state.Next - 1, written: state.Next - 1, link: state.Previous, sources: q.takeSources(state.Positions)}
 	w.over = true // the older segments may have grown for positions that are no longer there, and can go only after this
 	for _, name := range state.Empty {
-		w.empty = append(w.empty, newFile(q.segmentDir(), name))
+		w.empty = append(w.empty, emptyFile(q.segmentDir(), name))
 	}
 	if err := w.open(); err != nil && !isFull(err) {
 		return nil, errors.Join(err, q.losses.close(), store.Close())

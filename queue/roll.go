@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"logmule/queue/segment"
@@ -24,7 +25,9 @@ func (w *writer) open() error {
 	err := w.untilRoom(func() error {
 		err := w.makeRoom(segment.HeaderSize)
 		if err == nil {
-			out, err = segment.Create(q.opt.FS, q.segmentDir(), h)
+			if out, err = segment.Create(q.opt.FS, q.segmentDir(), h); err != nil {
+				q.keepStray(h.Name())
+			}
 		}
 		return err
 	})
@@ -42,6 +45,15 @@ func (w *writer) open() error {
 	w.link = segment.Link{Last: w.durable, Salt: h.Salt}
 	w.marked = w.durable
 	return w.begin()
+}
+
+// keepStray takes a segment that could not be begun, and may not have been deleted either, into the queue. There it is one
+// without records, which goes in its turn: if those after it went first, a start would miss them.
+func (q *Queue) keepStray(name segment.Name) {
+	f := emptyFile(q.segmentDir(), name)
+	if _, err := q.opt.FS.Stat(f.path); !errors.Is(err, fs.ErrNotExist) {
+		q.files.add(f)
+	}
 }
 
 // begin makes every known position durable at the start of the segment, before any record. Only then may older segments

@@ -36,6 +36,15 @@ func newFile(dir string, name segment.Name) *file {
 	return f
 }
 
+// emptyFile is a segment that nothing was written to, nor will be.
+func emptyFile(dir string, name segment.Name) *file {
+	f := newFile(dir, name)
+	f.end.Store(segment.HeaderSize)
+	f.size.Store(segment.HeaderSize)
+	f.sealed.Store(true)
+	return f
+}
+
 // holdsRecords says whether any record of the segment is durable.
 func (f *file) holdsRecords() bool { return f.last.Load() >= f.name.First }
 

@@ -64,7 +64,9 @@ func orderTwins(fsys vfs.FS, found []listed) {
 	}
 }
 
-// sortTwins sorts by start; within one start a segment follows the one that it names as its previous.
+// sortTwins sorts by start; within one start a segment follows the one that it names as its previous. One that has nothing but a
+// header comes before others that name the same one: it was given up, and could not be deleted. The clock says no more than
+// that, since it may have been set back.
 func sortTwins(fsys vfs.FS, twins []listed) {
 	headers := make(map[segment.Name]segment.Header)
 	left := make(map[uint64]segment.Header) // by salt
@@ -74,7 +76,8 @@ func sortTwins(fsys vfs.FS, twins []listed) {
 	}
 	slices.SortStableFunc(twins, func(a, b listed) int {
 		x, y := headers[a.name], headers[b.name]
-		return cmp.Or(cmp.Compare(x.Epoch.Starts, y.Epoch.Starts), cmp.Compare(x.Created, y.Created))
+		full := cmp.Compare(min(a.size, segment.HeaderSize+1), min(b.size, segment.HeaderSize+1))
+		return cmp.Or(cmp.Compare(x.Epoch.Starts, y.Epoch.Starts), full, cmp.Compare(x.Created, y.Created))
 	})
 	for i := range twins {
 		for j := i; j < len(twins); j++ {

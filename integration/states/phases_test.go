@@ -131,7 +131,7 @@ var phases = []phase{
 		},
 	},
 	{name: "full", what: "disk full in the middle of records, of a roll and of checkpoints, and room again", run: fullDisk, torn: true},
-	{name: "faults", what: "EIO from fdatasync, write, create, rename and directory sync of every kind of file", run: failing, prepare: lived, torn: true},
+	{name: "faults", what: "EIO from fdatasync, write, create, rename, remove and directory sync of every kind of file", run: failing, prepare: lived, torn: true},
 	{name: "restart", what: "a start after a kill: recovery, sealing, more records", run: restart, prepare: killed},
 	{name: "damage", what: "damaged frames: quarantine and loss ledger, by the start and by readers", run: restart, prepare: damaged,
 		causes: []string{"checksum", "zeroed", "truncated", "missing segment", "header"}},

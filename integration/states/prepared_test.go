@@ -127,6 +127,7 @@ func failing(l *life) {
 	count := map[faultfs.Kind]int{}
 	spacing := map[faultfs.Kind]int{
 		faultfs.Sync: 6, faultfs.Write: 23, faultfs.SyncDir: 7, faultfs.Create: 9, faultfs.Rename: 8, faultfs.Allocate: 4,
+		faultfs.Remove: 5,
 	}
 	l.fs.FailMatching(func(op faultfs.Op) error {
 		if every := spacing[op.Kind]; every > 0 {
