@@ -49,6 +49,9 @@ func (q *Queue) append(ctx context.Context, runs []segment.Run, kept bool) (uint
 	if count == 0 {
 		return q.lastAppended(), nil
 	}
+	if err := q.fits(raw); err != nil { // before its turn: a full queue makes it wait for nothing
+		return 0, err
+	}
 	if err := q.admit(ctx, ask{raw, count, kept}); err != nil {
 		return 0, err
 	}

@@ -51,15 +51,21 @@ func (q *Queue) noteLossLocked(loss recovery.Loss) bool { return q.addLossesLock
 // addLossesLocked writes losses into the ledger. What cannot be written is logged with the losses themselves, so that they
 // are on record somewhere.
 func (q *Queue) addLossesLocked(losses ...recovery.Loss) error {
-	err := q.losses.ledger.Add(losses...)
-	if isFull(err) {
-		q.spendReserve()
-		err = q.losses.ledger.Add(losses...)
-	}
+	err := q.writeLossesLocked(losses...)
 	for _, loss := range losses {
 		if err != nil {
 			q.opt.Log.Error("loss ledger not written", "error", err, "first", loss.First, "last", loss.Last, "count", loss.Count, "cause", loss.Cause)
 		}
+	}
+	return err
+}
+
+// writeLossesLocked is addLossesLocked for losses that the log has already.
+func (q *Queue) writeLossesLocked(losses ...recovery.Loss) error {
+	err := q.losses.ledger.Add(losses...)
+	if isFull(err) {
+		q.spendReserve()
+		err = q.losses.ledger.Add(losses...)
 	}
 	records, _ := q.losses.ledger.Total()
 	q.counters.ledger.Store(records)

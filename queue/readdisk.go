@@ -39,11 +39,13 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 			}
 			continue
 		}
-		r.at = part.Offset + part.Size
 		h := part.Header
-		if h.Type != segment.Data || h.Last() < r.next {
-			r.bad = r.bad[:0]
+		if h.Last() < r.next { // what is bad before it was not needed either
+			r.at, r.bad = part.Offset+part.Size, r.bad[:0]
 			continue
+		}
+		if h.Type != segment.Data {
+			continue // what is missing stands before it
 		}
 		if h.First > r.in.last.Load() {
 			return r.endOfFile() // superseded: written again in the next segment after a failed sync
@@ -63,7 +65,7 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 			r.bad = append(r.bad, part)
 			continue
 		}
-		r.bad, r.reopened = r.bad[:0], 0
+		r.at, r.bad, r.reopened, r.unread = part.Offset+part.Size, r.bad[:0], 0, unread{}
 		r.took(f, r.in)
 		return lost, true, nil
 	}

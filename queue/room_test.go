@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"syscall"
 	"testing"
@@ -102,5 +103,25 @@ func TestSmallestQueue(t *testing.T) {
 			t.Fatalf("%d: %v: %s", i, err, b.q.Status().FullWhy)
 		}
 		b.take(r, 1)
+	}
+}
+
+// TestTooLargeIsRefusedAtOnce: what can never be held does not wait behind others for room.
+func TestTooLargeIsRefusedAtOnce(t *testing.T) {
+	b := newBench(t, small(Block))
+	r := b.q.Reader("out", Oldest)
+	n := b.pourUntilFull(0, 20000)
+	waits := make(chan error, 1)
+	go func() {
+		_, err := b.q.Append(b.ctx, several(1))
+		waits <- err
+	}()
+	waitFor(t, "an append waits", b.q.somebodyWaits)
+	if _, err := b.q.Append(b.ctx, several(40)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("%v, want that it is too large", err)
+	}
+	b.take(r, n)
+	if err := <-waits; err != nil {
+		t.Error(err)
 	}
 }

@@ -14,12 +14,15 @@ import (
 const (
 	readPatience = 5 * time.Second // for a part of a segment behind which there are good frames: a bad sector
 	awayPatience = time.Minute     // for all that is left of a segment; without limit where no segment can be read
+
+	askedSeldom = 30 * time.Second // longer between two refusals: the disk may have given everything meanwhile
 )
 
 // unread is what a reader has asked the disk for in vain.
 type unread struct {
-	next  uint64 // the sequence that it needs
-	since time.Time
+	next  uint64    // the sequence that it needs
+	since time.Time // of the first refusal
+	asked time.Time // of the latest
 }
 
 // withheld is an error as long as the bytes in front of a loss may still come. followed says that there are good frames
@@ -29,11 +32,13 @@ func (r *Reader) withheld(followed bool) error {
 	if why == nil {
 		return nil
 	}
-	if r.unread.next != r.next {
-		r.unread = unread{r.next, time.Now()}
+	now := time.Now()
+	if r.unread.next != r.next || now.Sub(r.unread.asked) > askedSeldom {
+		r.unread = unread{next: r.next, since: now}
 	}
-	asked := time.Since(r.unread.since)
-	if followed && asked >= r.q.opt.readPatience || asked >= r.q.opt.awayPatience && r.q.givesAny() {
+	r.unread.asked = now
+	waited := now.Sub(r.unread.since)
+	if followed && waited >= r.q.opt.readPatience || waited >= r.q.opt.awayPatience && r.q.givesAny() {
 		return nil
 	}
 	path := r.in.path

@@ -44,13 +44,76 @@ func TestDiskAwayForAWhile(t *testing.T) {
 	}
 }
 
+// sector makes reads of a segment fail that touch one offset.
+func sector(path string, at int64) func(name string, offset, size int64) bool {
+	return func(name string, offset, size int64) bool { return name == path && offset <= at && at < offset+size }
+}
+
+// TestRefusedInFrontOfPositions: records that the disk refuses for a while are waited for, also where what comes next in
+// the log is no record.
+func TestRefusedInFrontOfPositions(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.SegmentSize = 1 << 20 })
+	want := b.fill(10, 8000)
+	last := b.q.files.snapshot()[0].end.Load() - 4000
+	b.q.SetSource("in/app/a", []byte("1"))
+	if err := b.q.WaitSources(b.ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.append("behind the positions")
+	b.reopen()
+	r := b.q.Reader("out", Oldest)
+	b.refuseReads(sector(b.q.files.snapshot()[0].path, last))
+	got, _ := b.take(r, 9)
+	var f segment.Frame
+	if ok, lost, err := r.TryNext(&f); ok || lost.Last != 0 || err == nil {
+		t.Fatalf("what is refused: %v, %v lost, %v", ok, lost, err)
+	}
+	b.refuseReads(nil)
+	more, lost := b.take(r, 2)
+	equal(t, "when the disk gives it", append(got, more...), append(want, "behind the positions"))
+	if lost != 0 || len(b.ledger()) != 0 {
+		t.Errorf("%d lost, the ledger has %v", lost, b.ledger())
+	}
+}
+
+// TestRefusedAgain: how long the disk has refused counts from the first of refusals that follow each other. One from before
+// the records were read, or from long ago, is none of them.
+func TestRefusedAgain(t *testing.T) {
+	for name, between := range map[string]func(b *bench, r *Reader){
+		"read meanwhile": func(b *bench, r *Reader) {
+			b.refuseReads(nil)
+			var f segment.Frame
+			if ok, lost, err := r.TryNext(&f); !ok || lost.Last != 0 || err != nil {
+				b.Fatalf("%v, %v lost, %v", ok, lost, err)
+			}
+			r.Rewind() // it was not delivered
+		},
+		"long ago": func(_ *bench, r *Reader) { r.unread.asked = r.unread.asked.Add(-time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			b.fill(4, 8000)
+			b.reopen()
+			r := b.q.Reader("out", Oldest)
+			for range 2 {
+				b.refuseReads(sector(b.q.files.snapshot()[0].path, 8<<10))
+				var f segment.Frame
+				if ok, lost, err := r.TryNext(&f); ok || lost.Last != 0 || err == nil {
+					t.Fatalf("what is refused: %v, %v lost, %v", ok, lost, err)
+				}
+				r.unread.since = r.unread.since.Add(-time.Hour)
+				between(b, r)
+			}
+			b.refuseReads(nil)
+		})
+	}
+}
+
 // TestUnreadableSectors: what is unreadable for good is given up, and no more than that.
 func TestUnreadableSectors(t *testing.T) {
 	for name, match := range map[string]func(first string) func(name string, offset, size int64) bool{
 		"part": func(first string) func(string, int64, int64) bool {
-			return func(name string, offset, size int64) bool {
-				return name == first && offset <= 16<<10 && 16<<10 < offset+size
-			}
+			return sector(first, 16<<10)
 		},
 		"segment": func(first string) func(string, int64, int64) bool {
 			return func(name string, _, _ int64) bool { return name == first }

@@ -44,7 +44,7 @@ func (q *Queue) flushUnwritten() time.Duration {
 		return left
 	}
 	q.losses.tried = time.Now()
-	if q.addLossesLocked(q.losses.unwritten...) != nil {
+	if q.writeLossesLocked(q.losses.unwritten...) != nil {
 		return ledgerEvery
 	}
 	q.losses.unwritten = nil

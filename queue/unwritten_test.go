@@ -1,9 +1,12 @@
 package queue
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"logmule/queue/vfs/faultfs"
 )
@@ -43,5 +46,28 @@ func TestLossesWaitForTheLedger(t *testing.T) {
 				t.Errorf("the ledger has %+v", l)
 			}
 		})
+	}
+}
+
+// TestUnwrittenLossesAreLoggedOnce: the log has a loss that waits for the ledger, once, however often that is tried.
+func TestUnwrittenLossesAreLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	b := newBench(t, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	ledger := b.refuseIf(syscall.EIO, func(op faultfs.Op) bool { return strings.Contains(op.Name, "losses.jsonl") })
+	for i := range 3 {
+		b.q.noteLoss(lossOf(uint64(i+1), uint64(i+1), 1, "checksum", "yes"))
+	}
+	for range 3 {
+		b.q.losses.mu.Lock()
+		b.q.losses.tried = time.Time{}
+		b.q.losses.mu.Unlock()
+		if b.q.flushUnwritten() == 0 {
+			t.Fatal("written into a ledger that refuses it")
+		}
+	}
+	ledger.Store(false)
+	b.close()
+	if n := strings.Count(log.String(), "loss ledger not written"); n != 3 || len(b.ledger()) != 3 {
+		t.Errorf("%d lines in the log, the ledger has %+v", n, b.ledger())
 	}
 }
