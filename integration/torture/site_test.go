@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -34,6 +35,9 @@ type site struct {
 	http    *repeats // what the sink gets
 	tcp     *repeats
 	file    *judge.Destination // what the archive holds in the end
+	filed   map[string]bool    // the same, by their heads
+	cuts    []cut              // ways to lose the power
+	modes   []disk.Mode        // what that leaves
 	seqs    sequences
 	program *program // that writes the log
 	onDisk  bool     // the log is on the disk that loses power, and written by a neighbour instead
@@ -67,7 +71,7 @@ func newSiteWith(t *testing.T, seed uint64, queue, logs string) *site {
 	must(t, err)
 	t.Cleanup(func() { _ = d.Close() })
 	in, httpOut, tcpOut := rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t)
-	s := &site{t: t, disk: d, archive: filepath.Join(d.Path(), "archive", "all.log"), log: filepath.Join(dir, "program.log")}
+	s := &site{t: t, disk: d, archive: filepath.Join(d.Path(), "archive", "all.log"), log: filepath.Join(dir, "program.log"), cuts: cuts, modes: modes, filed: map[string]bool{}}
 	if logs != "" {
 		s.log, s.onDisk = filepath.Join(d.Path(), logs, "program.log"), true
 	}
@@ -234,7 +238,31 @@ func (s *site) readArchive() {
 	if !bytes.HasSuffix(text, []byte{'\n'}) {
 		s.t.Errorf("the archive ends in a torn line: %.80q", text[bytes.LastIndexByte(text, '\n')+1:])
 	}
-	rig.Lines(text, s.debris.without(s.file.Arrived))
+	rig.Lines(text, s.debris.without(func(record []byte) {
+		s.file.Arrived(record)
+		s.filed[string(head(record))] = true
+	}))
+}
+
+// agree says whether each output has delivered what the others have: what one of them has seen was durable, also where nobody was told so.
+func (s *site) agree() error {
+	ends := map[string]map[string]bool{"http": s.http.heads(), "tcp": s.tcp.heads(), "archive": s.filed}
+	all, missed, first := map[string]bool{}, 0, ""
+	for _, came := range ends {
+		maps.Copy(all, came)
+	}
+	for name, came := range ends {
+		for key := range all {
+			if !came[key] {
+				missed++
+				first = key + " to " + name
+			}
+		}
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d records came to one output and never to another; one of them is %s", missed, first)
+	}
+	return nil
 }
 
 // clean says that fsck finds nothing and that the loss ledger has no record that was acknowledged.
