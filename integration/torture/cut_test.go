@@ -1,8 +1,11 @@
 package torture
 
 import (
+	"cmp"
+	"errors"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"syscall"
@@ -29,9 +32,11 @@ type cut struct {
 	within int          // n is at most that
 	weight int
 
-	// Instead of on: the disk does this first, and the power goes a moment after the next operation that is past.
+	queue string // instead of what else stands in [queue]
+	// Instead of on: the disk does this, and the power goes a moment after it has begun, or after the next operation that is past.
 	trouble disk.Rule
 	past    disk.Match
+	synced  string // this directory is synced then, by somebody else, as file systems sync one thing along with another
 }
 
 // cuts are the ways. Patterns without a slash are for names of files.
@@ -52,11 +57,11 @@ var cuts = []cut{
 	{name: "before a file is deleted at a start", during: starting, on: []disk.Match{{Op: disk.Unlink}}, within: 2, weight: 1},
 	{name: "before a directory is synced at a start", during: starting, on: []disk.Match{{Op: disk.SyncDir}}, within: 5, weight: 1},
 	{name: "within a sync of a segment that takes 0.1 s", weight: 2,
-		trouble: disk.Rule{Match: disk.Match{Op: disk.Sync, Name: segments}, Delay: 100 * time.Millisecond}, past: disk.Match{Op: disk.Sync, Name: segments}},
-	{name: "after a segment was deleted, while each sync of checkpoints.db takes 0.3 s", weight: 1,
-		trouble: disk.Rule{Match: disk.Match{Op: disk.Sync, Name: positions}, Delay: 300 * time.Millisecond}, past: disk.Match{Op: disk.Unlink, Name: segments}},
-	{name: "after a segment was deleted, when a sync of checkpoints.db has failed", weight: 1,
-		trouble: disk.Rule{Match: disk.Match{Op: disk.Sync, Name: positions}, Err: syscall.EIO, Count: 1}, past: disk.Match{Op: disk.Unlink, Name: segments}},
+		trouble: disk.Rule{Match: disk.Match{Op: disk.Sync, Name: segments}, Delay: 100 * time.Millisecond}},
+	{name: "after a segment was deleted, while each sync of checkpoints.db takes 0.3 s", weight: 1, queue: medium,
+		trouble: disk.Rule{Match: disk.Match{Op: disk.Sync, Name: positions}, Delay: 300 * time.Millisecond}, past: disk.Match{Op: disk.Unlink, Name: segments}, synced: "data/segments"},
+	{name: "after a segment was deleted, when a sync of checkpoints.db has failed", weight: 1, queue: medium,
+		trouble: disk.Rule{Match: disk.Match{Op: disk.Sync, Name: positions}, Err: syscall.EIO, Count: 1}, past: disk.Match{Op: disk.Unlink, Name: segments}, synced: "data/segments"},
 	{name: "after a sync of a segment has failed and a later one has not", weight: 2,
 		trouble: disk.Rule{Match: disk.Match{Op: disk.Sync, Name: segments}, Err: syscall.EIO, Count: 1}, past: disk.Match{Op: disk.Sync, Name: segments}},
 }
@@ -108,7 +113,7 @@ func pick(r *rand.Rand, all []cut) cut {
 func (c cut) happen(s *site) {
 	s.t.Helper()
 	s.down = false // or nothing is deleted
-	s.sink.Answer(accept)
+	s.sink.Answer(tarry)
 	count := func(r disk.Rule) func() bool {
 		id, err := s.disk.Fail(r)
 		must(s.t, err)
@@ -118,9 +123,16 @@ func (c cut) happen(s *site) {
 			return hits > 0
 		}
 	}
-	s.Wait("the disk has done that", count(c.trouble))
-	s.Wait("the power may go", count(disk.Rule{Match: c.past, Delay: time.Nanosecond}))
+	s.Wait("trouble with the disk", count(c.trouble))
+	if c.past != (disk.Match{}) {
+		s.Wait("the power may go", count(disk.Rule{Match: c.past, Delay: time.Nanosecond}))
+	}
 	s.wander()
+	if c.synced != "" {
+		d, err := os.Open(filepath.Join(s.disk.Path(), c.synced))
+		must(s.t, err)
+		must(s.t, errors.Join(d.Sync(), d.Close()))
+	}
 }
 
 // arm lets the disk lose its power when the time comes.
@@ -143,10 +155,11 @@ const overdue = 150 * time.Millisecond
 // It says whether it came to what c is about.
 func (s *site) lose(c cut) (met bool) {
 	s.t.Helper()
+	s.Configure(s.text(cmp.Or(c.queue, s.queue)))
 	switch c.during {
 	case working:
 		s.start()
-		if c.past != (disk.Match{}) {
+		if c.trouble != (disk.Rule{}) {
 			c.happen(s)
 			s.noPower()
 			return true

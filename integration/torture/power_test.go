@@ -77,7 +77,7 @@ func (s *site) losses(n int, rows map[string]*row) {
 	}
 	rows[s.latest].tried++
 	again := cut{name: "before any operation of the recovery from the loss before, again and again", during: starting, within: 40}
-	for n > 0 {
+	for n > 0 && !s.t.Failed() {
 		c, times := pick(s.r, s.cuts), 1
 		if len(s.cuts) == len(cuts) && s.r.IntN(12) == 0 {
 			c, times = again, min(n, 2+s.r.IntN(3))
@@ -94,7 +94,8 @@ func (s *site) losses(n int, rows map[string]*row) {
 				rows[s.latest].ready = max(rows[s.latest].ready, took)
 			}
 			s.latest = name
-			if s.r.IntN(8) == 0 { // what the loss has left is clean, before anything has looked at it
+			// What the loss has left is clean, before anything has looked at it; but a disk that failed may have left segments without trailers.
+			if c.trouble.Err == 0 && s.r.IntN(8) == 0 {
 				s.clean()
 			}
 			if rows[name] == nil {

@@ -29,6 +29,8 @@ type site struct {
 	disk *disk.Disk
 	r    *rand.Rand
 
+	queue   string // what stands in its section [queue]
+	others  string // the sections behind it
 	archive string // file that the file output appends to
 	sink    *rig.HTTPSink
 	down    bool     // the sink refuses everything
@@ -57,6 +59,10 @@ const resend = 16 << 10
 // small are segments so small that they are begun, sealed and deleted many times a second.
 const small = "segment_size = \"64KiB\"\n"
 
+// medium are segments of which one ends only when the one before it is deleted: until then nothing in the log says how far outputs are but
+// the beginning of the latest.
+const medium = "segment_size = \"512KiB\"\n"
+
 // newSite makes one whose log no power loss takes; queue is what stands in its section [queue].
 func newSite(t *testing.T, seed uint64, queue string) *site {
 	t.Helper()
@@ -75,9 +81,7 @@ func newSiteWith(t *testing.T, seed uint64, queue, logs string) *site {
 	if logs != "" {
 		s.log, s.onDisk = filepath.Join(d.Path(), logs, "program.log"), true
 	}
-	s.Lab = rig.NewLab(t, dir, filepath.Join(d.Path(), "data"), rig.OwnAddress(t), fmt.Sprintf(`
-[queue]
-%s
+	s.queue, s.others = queue, fmt.Sprintf(`
 [input.in]
 type = "http"
 listen = %q
@@ -98,7 +102,8 @@ resend = "%dB"
 [output.archive]
 type = "file"
 path = %q
-`, queue, in, s.log, httpOut, tcpOut, resend, s.archive))
+`, in, s.log, httpOut, tcpOut, resend, s.archive)
+	s.Lab = rig.NewLab(t, dir, filepath.Join(d.Path(), "data"), rig.OwnAddress(t), s.text(queue))
 	s.Judge = judge.New(seed)
 	s.r = s.Judge.Rand("power")
 	s.http = newRepeats(s.Judge.Destination("http"), 0)
@@ -110,6 +115,9 @@ path = %q
 	s.in = "http://" + in + "/"
 	return s
 }
+
+// text is the configuration with that in its section [queue].
+func (s *site) text(queue string) string { return "[queue]\n" + queue + s.others }
 
 // load starts the sources: a client alone, four beside each other, and a program that writes a log.
 func (s *site) load() {
@@ -213,6 +221,9 @@ func (s *site) mood() {
 
 func accept() rig.Answer { return rig.Accept }
 func refuse() rig.Answer { return rig.Answer{Status: http.StatusServiceUnavailable} }
+
+// tarry accepts late enough that its output is behind the others, whatever is written into the log meanwhile.
+func tarry() rig.Answer { return rig.Answer{Store: true, After: 30 * time.Millisecond} }
 
 // rest waits until the daemon has delivered all that it has. Where something is owed that never comes, it is enough that nothing moves
 // any more.
