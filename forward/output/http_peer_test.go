@@ -191,6 +191,29 @@ func TestHTTPSlowLink(t *testing.T) {
 	}
 }
 
+// TestHTTP2PingsAreNoProgress: a peer that has all of a request, and says everything but an answer, has not answered.
+func TestHTTP2PingsAreNoProgress(t *testing.T) {
+	const (
+		settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+		ping     = "\x00\x00\x08\x06\x00\x00\x00\x00\x00are you?"
+	)
+	url := rawServer(t, func(conn *net.TCPConn, r *bufio.Reader) {
+		var reads sync.WaitGroup
+		reads.Go(func() { _, _ = io.Copy(io.Discard, r) })
+		_, err := io.WriteString(conn, settings)
+		for pings := 0; err == nil && pings < 1000; pings++ {
+			time.Sleep(10 * time.Millisecond)
+			_, err = io.WriteString(conn, ping)
+		}
+		_ = conn.Close()
+		reads.Wait()
+	})
+	o := newTestHTTP(t, url, func(c *httpConfig) { c.HTTP2, c.Timeout = true, config.Duration(200*time.Millisecond) })
+	if err := o.Send(t.Context(), batchOf("id", linesRun("a"))); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestHTTPLongAnswers: a long answer is read so that the connection can be used again, one without end is not.
 func TestHTTPLongAnswers(t *testing.T) {
 	for size, reconnects := range map[int]uint64{60 << 10: 0, 8 << 20: 2} {
