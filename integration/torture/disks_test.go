@@ -274,7 +274,7 @@ func (w *world) finish(d *disk.Disk, power bool) {
 	w.fsck()
 	doubled := uint64(0)
 	if power {
-		doubled = 1000 // positions of the last moment
+		doubled = 5000 // positions of the last moment, in which late may have got all that waited
 	}
 	w.account(stored, lost, doubled)
 	w.declared(lost)

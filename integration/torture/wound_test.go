@@ -47,7 +47,7 @@ func (w *wound) inflict(d *disk.Disk) error {
 	if err != nil {
 		return err
 	}
-	frame, records := dataFrame(text, 4096)
+	frame, records := dataFrame(text, 16<<10)
 	if frame < 0 {
 		return fmt.Errorf("%s has no small frame of records", name)
 	}
@@ -62,13 +62,13 @@ func (w *wound) inflict(d *disk.Disk) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// dataFrame is where the first frame of records is that begins at this offset or later, with less than 4 KiB, and how many it has; -1:
-// there is none.
+// dataFrame is where the first compressed frame of records is that begins at this offset or later, with less than 4 KiB, and how many it
+// has; -1: there is none.
 func dataFrame(text []byte, from int) (at, records int) {
-	const magic, data = 0x464d4cf7, 1
-	for at := from; at+frameHeader <= len(text) && binary.LittleEndian.Uint32(text[at:]) == magic; {
+	const magic, data, snappy = 0x464d4cf7, 1, 1 // without snappy the length stands in the header twice
+	for at := 4096; at+frameHeader <= len(text) && binary.LittleEndian.Uint32(text[at:]) == magic; {
 		u32 := func(offset int) int { return int(binary.LittleEndian.Uint32(text[at+offset:])) }
-		if text[at+4] == data && u32(20) < 4096 {
+		if at >= from && text[at+4] == data && text[at+5] == snappy && u32(20) < 4096 {
 			return at, u32(16)
 		}
 		at += (frameHeader + u32(20) + u32(28) + 7) &^ 7
