@@ -62,29 +62,59 @@ func TestPlanted(t *testing.T) {
 	must(t, err)
 	began := time.Now()
 	for _, bug := range planted.Bugs {
-		var own []catcher
-		for _, c := range catchers {
-			if c.bug == bug.Name {
-				own = append(own, c)
-			}
-		}
-		if len(own) == 0 && bug.Phase == "" {
+		if len(catchersOf(bug)) == 0 && bug.Phase == "" {
 			t.Errorf("nobody catches %q; add a catcher, or name a phase of the crash states", bug.Name)
 		}
-		if len(own) == 0 {
-			continue
-		}
-		t.Run(strings.ReplaceAll(bug.Name, " ", "-"), func(t *testing.T) {
-			at := time.Now()
-			binary, err := buildWith(t, bug)
-			must(t, err)
-			t.Logf("built in %v", time.Since(at).Round(time.Millisecond))
-			for _, c := range own {
-				c.run(t, rig.BinaryVariable+"="+binary, disk.ServerVariable+"="+server)
+	}
+	built := buildAll(t)
+	for b := range built {
+		t.Run(strings.ReplaceAll(b.bug.Name, " ", "-"), func(t *testing.T) {
+			must(t, b.err)
+			for _, c := range catchersOf(b.bug) {
+				c.run(t, rig.BinaryVariable+"="+b.binary, disk.ServerVariable+"="+server)
 			}
 		})
 	}
-	t.Logf("%d bugs in %v", len(planted.Bugs), time.Since(began).Round(time.Second))
+	t.Logf("all in %v", time.Since(began).Round(time.Second))
+}
+
+func catchersOf(bug planted.Bug) (own []catcher) {
+	for _, c := range catchers {
+		if c.bug == bug.Name {
+			own = append(own, c)
+		}
+	}
+	return own
+}
+
+// build is a logmule with a bug.
+type build struct {
+	bug    planted.Bug
+	binary string
+	err    error
+}
+
+// buildAll builds one for each bug that has a catcher, one ahead of the tests, which mostly wait.
+func buildAll(t *testing.T) <-chan build {
+	t.Helper()
+	all := make(chan build)
+	stop := rig.Background(t, func(ctx context.Context) error {
+		defer close(all)
+		for _, bug := range planted.Bugs {
+			if len(catchersOf(bug)) == 0 {
+				continue
+			}
+			binary, err := buildWith(t, bug)
+			select {
+			case all <- build{bug, binary, err}:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		return nil
+	})
+	t.Cleanup(func() { _ = stop() })
+	return all
 }
 
 // buildWith builds logmule with a bug.
@@ -99,9 +129,9 @@ func buildWith(t *testing.T, bug planted.Bug) (string, error) {
 		return "", err
 	}
 	binary := filepath.Join(t.TempDir(), "logmule")
-	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-overlay", overlay, "-o", binary, "./cmd/logmule")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
+	compile := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-overlay", overlay, "-o", binary, "./cmd/logmule")
+	compile.Dir, compile.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := compile.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build with the bug %q: %w\n%s", bug.Name, err, out)
 	}
 	return binary, nil
