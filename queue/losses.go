@@ -207,7 +207,7 @@ func (q *Queue) noteGone(output string, lost checkpoint.Range) {
 	}
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
-	for _, r := range q.untoldOfLocked(output, lost) {
+	for _, r := range q.ungivenLocked(output, lost) {
 		if q.unused.First <= r.First && r.Last <= q.unused.Last {
 			continue
 		}

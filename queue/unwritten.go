@@ -33,6 +33,18 @@ func (q *Queue) untoldOfLocked(output string, r checkpoint.Range) []checkpoint.R
 	})
 }
 
+// ungivenLocked is untoldOfLocked without what the ledger says that the output has given up: where a crash has brought an
+// older position of it back, it misses nothing more.
+func (q *Queue) ungivenLocked(output string, r checkpoint.Range) []checkpoint.Range {
+	var missed []checkpoint.Range
+	for _, part := range q.losses.ledger.Ungiven(recovery.CauseBacklog, output, r) {
+		for _, kept := range q.losses.ledger.Ungiven(recovery.CauseForgotten, output, part) {
+			missed = append(missed, q.untoldOfLocked(output, kept)...)
+		}
+	}
+	return missed
+}
+
 // notWaitingLocked leaves out what the losses tell of that wait and match.
 func (q *Queue) notWaitingLocked(parts []checkpoint.Range, match func(recovery.Loss) bool) (untold []checkpoint.Range) {
 	var waiting checkpoint.Ranges
