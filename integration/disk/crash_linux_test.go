@@ -252,6 +252,9 @@ func TestFreeze(t *testing.T) {
 			}
 			said := c.kill(t) // it ends although its request is not answered
 			must(t, d.Crash(Drop, 0))
+			if tree(t, d)["log"] == counted(said+1) && row.name == "now" {
+				said++ // the power went between the end of a sync and the word of it
+			}
 			wants(t, d, map[string]string{"log": counted(said)})
 			startCounter(t, d.in("log")).kill(t) // and it goes on
 		})
