@@ -24,6 +24,9 @@ func (g *gathered) bytes() []byte {
 	return g.text
 }
 
+// count is how many records have come.
+func (g *gathered) count() int { return bytes.Count(g.bytes(), []byte{'\n'}) }
+
 // has says whether a record arrived.
 func (g *gathered) has(record string) bool {
 	return bytes.Contains(append([]byte{'\n'}, g.bytes()...), []byte("\n"+record+"\n"))

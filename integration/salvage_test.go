@@ -93,7 +93,7 @@ func TestSalvageDelivers(t *testing.T) {
 	l.mustRun("salvage", "heka", dir, "--into", l.data)
 	l.mustRun("fsck", l.data, "--deep")
 	l.start()
-	l.wait("all have arrived", func() bool { return l.backlogBySurvey() == 0 })
+	l.wait("all have arrived", func() bool { return arrived.count() >= want && l.backlogBySurvey() == 0 })
 	l.stop()
 	if !bytes.Equal(arrived.bytes(), exported) {
 		t.Errorf("what arrived, %d bytes, is not what was exported, %d bytes", len(arrived.bytes()), len(exported))
@@ -172,7 +172,7 @@ func TestSalvageKilled(t *testing.T) {
 	t.Logf("killed %d times; then: %s", interrupted, out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:])
 	l.mustRun("fsck", l.data, "--deep")
 	l.start()
-	l.wait("all have arrived", func() bool { return l.backlogBySurvey() == 0 })
+	l.wait("all have arrived", func() bool { return arrived.count() >= n && l.backlogBySurvey() == 0 })
 	l.stop()
 	once(t, arrived.bytes(), n, nil)
 	if first, _, _ := bytes.Cut(arrived.bytes(), []byte(" and")); string(first) != "record 0" {
