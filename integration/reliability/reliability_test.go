@@ -13,7 +13,7 @@ func TestRowsBecomeTables(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rows")
 	t.Setenv(Variable, file)
 	Add(t, Row{Part: Disks, Fault: "EIO | once", Kind: "input http", Outcome: "503", Tried: 2, Back: time.Second})
-	Add(t, Row{Part: Power, Fault: "at any operation", Outcome: "started by itself", Tried: 40, Doubled: 3})
+	Add(t, Row{Part: Power, Fault: "at any operation", Outcome: "started by itself in " + filepath.Join(t.TempDir(), "data"), Tried: 40, Doubled: 3})
 	Add(t, Row{Part: Disks, Fault: "EIO | once", Kind: "input http", Outcome: "503,\nthen 200", Tried: 1, Declared: 5, Back: 1500 * time.Millisecond})
 	f, err := os.Open(file)
 	if err != nil {
@@ -33,7 +33,7 @@ func TestRowsBecomeTables(t *testing.T) {
 		old = page
 	}
 	head := "| what was done | to | times | lost | declared | altered | invented | doubled | back after | what happened | test |\n|---|---|--:|--:|--:|--:|--:|--:|--:|---|---|\n"
-	want := "# Page\n<!-- power loss -->\n\nsecond.\n\n" + head + "| at any operation |  | 40 | 0 | 0 | 0 | 0 | 3 |  | started by itself | TestRowsBecomeTables |\n\n<!-- end -->\nwords\n" +
+	want := "# Page\n<!-- power loss -->\n\nsecond.\n\n" + head + "| at any operation |  | 40 | 0 | 0 | 0 | 0 | 3 |  | started by itself in data | TestRowsBecomeTables |\n\n<!-- end -->\nwords\n" +
 		"<!-- bad disks -->\n\nsecond.\n\n" + head + "| EIO \\| once | input http | 3 | 0 | 5 | 0 | 0 | 0 | 1.5s | 503, then 200 | TestRowsBecomeTables |\n\n<!-- end -->\n<!-- soak -->\nkept\n<!-- end -->\nend\n"
 	if page != want {
 		t.Errorf("page:\n%s\nwant:\n%s", page, want)
