@@ -275,6 +275,9 @@ func appendUTF16(dst, b []byte, big, whole bool) (_ []byte, invalid int) {
 	for ; i+1 < len(b); i += 2 {
 		r := rune(unit(b, i, big))
 		if utf16.IsSurrogate(r) {
+			if !whole && i+3 >= len(b) {
+				return dst, invalid // the other half of the pair may follow
+			}
 			if pair := utf16.DecodeRune(r, rune(unit(b, i+2, big))); pair != utf8.RuneError {
 				dst = utf8.AppendRune(dst, pair)
 				i += 2

@@ -156,6 +156,7 @@ func FuzzSplit(f *testing.F) {
 	f.Add(wide("a\nb\n\u0a00\u000a", false, true), 5, uint8(1), 3)
 	f.Add(wide("a\nb", true, true), 9, uint8(2), 30)
 	f.Add([]byte("1 a\n b\n2 c\n d\n"), 4, uint8(4), 12)
+	f.Add([]byte("\x30\xdb\x05\xdca\x00\n\x00"), 2, uint8(1), 2) // a pair of surrogates, of which the block has the first
 	f.Fuzz(func(t *testing.T, raw []byte, block int, kind uint8, most int) {
 		if block < 1 || block > 1<<16 || most < 1 || most > 1<<16 || len(raw) > 1<<16 {
 			return
