@@ -1,0 +1,141 @@
+package segment
+
+import (
+	"fmt"
+	"io"
+	"sort"
+)
+
+// locate finds header, layout and index of a segment that was sealed. Its trailer tells them; where that is gone, header
+// and index do: the index stands right after the frames, so that its place is their end, and its own checksum proves it.
+func (d *diagnosis) locate() error {
+	block := make([]byte, HeaderSize)
+	_, err := readFull(d.f, block, 0)
+	h, herr := Header{}, err
+	if err == nil {
+		h, herr = DecodeHeader(block)
+	}
+	d.badHeader = herr != nil
+	t, terr := ReadTrailer(d.f, d.size)
+	switch {
+	case unknown(herr):
+		return herr
+	case unknown(terr):
+		return terr
+	case terr == nil && (herr != nil || t.Header.Salt == h.Salt || t.Header.Name() == d.name):
+		d.badHeader = d.badHeader || t.Header != h
+		d.header, d.Trailer, d.sealed = t.Header, t, true
+		d.layout = layOut(t.Header.Size, t.DataEnd)
+		return d.findIndex()
+	case herr != nil:
+		return fmt.Errorf("neither header nor trailer is left: %w: %w", ErrNoTrailer, herr)
+	}
+	d.header = h
+	if d.findEnd() || d.search() {
+		t, err = ReadTrailer(d.f, d.layout.end) // good where the file has grown behind it
+		d.sealed = err == nil && d.size > d.layout.end && t.Header == h && t.DataEnd == d.layout.indexA && sealSum(h, d.raw) == t.Sum
+		if d.sealed {
+			d.Trailer = t
+		}
+		return nil
+	}
+	return fmt.Errorf("no index follows the frames: %w", ErrNoTrailer)
+}
+
+// findIndex takes the copy that the trailer vouches for. Where both are gone the index is made again from stripes, and
+// proven by the trailer's hash; where they are sound and alike, it is the trailer that is wrong.
+func (d *diagnosis) findIndex() error {
+	sound := 0
+	for _, at := range []int64{d.layout.indexA, d.layout.indexB} {
+		x, raw, ok := d.indexAt(at)
+		if !ok {
+			continue
+		}
+		if sealSum(d.header, raw) == d.Trailer.Sum {
+			d.index, d.raw = x, raw
+			return nil
+		}
+		if sound++; sound == 2 && string(raw) == string(d.raw) {
+			d.Trailer.Sum, d.Seal = sealSum(d.header, raw), true
+			d.patch(d.layout.trailer, d.Trailer.Encode())
+			return nil
+		}
+		d.index, d.raw = x, raw
+	}
+	tally := newTally(d.header)
+	d.Size = d.layout.end
+	d.patch(0, d.header.Encode())
+	err := tally.recount(d.Over(d.f), d.header.Salt, d.layout.indexA)
+	d.patches = nil
+	if err != nil && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	if err == nil {
+		d.index = tally.index(d.layout)
+		d.raw = d.index.encode(d.header.Salt, d.layout)
+		if sealSum(d.header, d.raw) == d.Trailer.Sum {
+			return nil
+		}
+	}
+	return fmt.Errorf("both copies of the index are damaged, and stripes too: %w", ErrNoTrailer)
+}
+
+// indexAt reads the index at an offset.
+func (d *diagnosis) indexAt(at int64) (Index, []byte, bool) {
+	raw := make([]byte, d.layout.index)
+	if _, err := readFull(d.f, raw, at); err != nil {
+		return Index{}, nil, false
+	}
+	x, err := decodeIndex(raw, d.header.Salt, d.layout)
+	return x, raw, err == nil
+}
+
+// findEnd takes the end of frames from the size of the file: there is at most one that gives it.
+func (d *diagnosis) findEnd() bool {
+	words := sort.Search(int(min(d.size, maxDataEnd)/8), func(n int) bool { return SealedSize(d.header.Size, int64(n)*8) >= d.size })
+	end := int64(words) * 8
+	return end >= HeaderSize && SealedSize(d.header.Size, end) == d.size && d.indexBehind(end)
+}
+
+// indexBehind tells whether there is a good index where one must be if the frames end there.
+func (d *diagnosis) indexBehind(end int64) bool {
+	d.layout = layOut(d.header.Size, end)
+	for _, at := range []int64{d.layout.indexA, d.layout.indexB} {
+		var ok bool
+		if d.index, d.raw, ok = d.indexAt(at); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// search looks for an index anywhere, for a file that was cut or has grown. The salt keeps one of another segment out.
+func (d *diagnosis) search() bool {
+	const step = window / 2
+	b := make([]byte, step+indexFields)
+	for base := int64(HeaderSize); base < d.size; base += step {
+		n, err := readSparing(d.f, b, base, func(_, _ int64, _ error) {})
+		if err != nil {
+			return false
+		}
+		for at := 0; at < step && at+indexFields <= n; at += 8 {
+			if le.Uint32(b[at:]) == indexMagic && le.Uint64(b[at+8:]) == d.header.Salt && d.endOf(base+int64(at), b[at:]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// endOf tries an index that begins with b at this offset as the first copy, and as the second one.
+func (d *diagnosis) endOf(at int64, b []byte) bool {
+	if d.indexBehind(at) {
+		return true
+	}
+	length, stripes, groups := int64(le.Uint32(b[4:])), le.Uint32(b[16:]), int64(le.Uint32(b[20:]))
+	end := at - length - groups*stripeSize(d.header.Size)
+	if stripes == 1 {
+		end = (at - length) / 2
+	}
+	return end >= HeaderSize && end%8 == 0 && d.indexBehind(end)
+}

@@ -1,0 +1,343 @@
+package recovery
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+	"logmule/queue/vfs/faultfs"
+)
+
+// damagedOnes are directories of which the first segment is damaged, and what of it stays lost.
+var damagedOnes = map[string]struct {
+	hurt func(b *builder)
+	lost string
+}{
+	"a bit":   {func(b *builder) { b.flip(0, b.of(12).offset+70) }, ""},
+	"a burst": {func(b *builder) { b.zero(0, b.of(12).offset+3, 31*64) }, ""},
+	"header":  {func(b *builder) { b.zero(0, 0, 4096) }, ""},
+	"everything but the frames": {func(b *builder) {
+		t := trailerOf(b.t, b, 0)
+		b.flip(0, 77)
+		b.flip(0, t.IndexA+7)
+		b.flip(0, t.Parity+7)
+	}, ""},
+	"frames and trailer": {func(b *builder) {
+		b.zero(0, b.of(12).offset+3, 500)
+		b.zero(0, b.sizeOf(0)-4096, 4096)
+	}, ""},
+	"last frames, cut behind the parity": {func(b *builder) {
+		t := trailerOf(b.t, b, 0)
+		b.zero(0, t.DataEnd-600, 600)
+		b.truncate(0, t.IndexB+5)
+	}, ""},
+	"twice in a group, and once": {func(b *builder) {
+		b.zero(0, b.of(2).offset+60, 20)
+		at := b.of(12).offset / 64 * 64
+		b.zero(0, at, 64)
+		b.zero(0, at+32*64, 64)
+	}, "11-20 51-60"},
+}
+
+// hurtQueue is a directory with a sealed segment of records 1 to 60 that is damaged, and two more; it returns the segment
+// as it was, too.
+func hurtQueue(t testing.TB, hurt func(b *builder)) (b *builder, was []byte) {
+	t.Helper()
+	b = newBuilder(t)
+	b.codec = segment.None
+	b.open()
+	b.full(b.at("a", 1))
+	b.durable(10, 10, 10, 10, 10, 10)
+	b.seal()
+	b.open()
+	b.full(b.at("a", 1))
+	b.durable(10)
+	b.seal()
+	b.killed(5)
+	was = contentOf(t, b.fs, b.path(0))
+	hurt(b)
+	return b, was
+}
+
+func contentOf(t testing.TB, fsys vfs.FS, path string) []byte {
+	t.Helper()
+	data, err := vfs.ReadFile(fsys, path, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// TestHeal: what can be healed is, the file that was damaged is in quarantine, fsck said before what would be done, and
+// finds nothing else afterwards. A second healing has nothing to do.
+func TestHeal(t *testing.T) {
+	for name, test := range damagedOnes {
+		t.Run(name, func(t *testing.T) {
+			b, was := hurtQueue(t, test.hurt)
+			bad := contentOf(t, b.fs, b.path(0))
+			before := check(t, b.fs)
+			h, err := Heal(b.fs, testDir, b.made[0], HealOptions{})
+			if err != nil || h.Waits != nil || !h.Replaced || h.Quarantine != quarantineDir+"/"+b.made[0].String()+".damaged" {
+				t.Fatalf("%+v, %v", h, err)
+			}
+			if got := contentOf(t, b.fs, filepath.Join(testDir, h.Quarantine)); !bytes.Equal(got, bad) {
+				t.Error("quarantine has another file than the damaged one")
+			}
+			if test.lost == "" && !bytes.Equal(contentOf(t, b.fs, b.path(0)), was) {
+				t.Error("the healed file is not the one that was sealed")
+			}
+			after := check(t, b.fs)
+			promised := slices.DeleteFunc(slices.Clone(before.Damage), func(d Damage) bool { return d.Action != wouldHeal && d.Action != wouldRebuild })
+			left := slices.DeleteFunc(slices.Clone(before.Damage), func(d Damage) bool { return d.Action == wouldHeal || d.Action == wouldRebuild })
+			if len(promised) != len(h.Gains) || fmt.Sprint(left) != fmt.Sprint(after.Damage) || after.HealedBytes > 0 {
+				t.Errorf("fsck said %+v, healing did %+v, fsck finds %+v", before.Damage, h.Gains, after.Damage)
+			}
+			for i, g := range h.Gains {
+				if p := promised[i]; p.Offset != g.Offset || p.Length != g.Size || p.Cause != g.Cause || (p.Action == wouldHeal) != g.Data {
+					t.Errorf("fsck said %+v, healing did %+v", p, g)
+				}
+			}
+			if before.Records != after.Records || before.LostRecords != after.LostRecords {
+				t.Errorf("fsck counted %d records, %d lost; now %d, %d", before.Records, before.LostRecords, after.Records, after.LostRecords)
+			}
+			missing := surviving(t, b.fs).Without(1, 75)
+			if got := strings.Trim(fmt.Sprint(missing), "[]"); (got == "") != (test.lost == "") {
+				t.Errorf("missing %v, want %q", missing, test.lost)
+			}
+			ops := b.fs.Ops()
+			if again, err := Heal(b.fs, testDir, b.made[0], HealOptions{}); err != nil || again.Replaced || again.Won() || b.fs.Ops() != ops {
+				t.Errorf("second healing: %+v, %v, %v", again, err, b.fs.Trace()[ops:])
+			}
+		})
+	}
+}
+
+// TestHealCrash cuts a healing short at every operation, in every way in which a power loss can leave the disk, and heals
+// again: in between no byte that was good, or could be made so, is gone, and the end is always the same.
+func TestHealCrash(t *testing.T) {
+	for name, test := range damagedOnes {
+		t.Run(name, func(t *testing.T) {
+			b, _ := hurtQueue(t, test.hurt)
+			healCrashes(t, b, func(f *faultfs.FS) vfs.FS { return f })
+		})
+	}
+}
+
+// TestHealCrashTwins plants bugs, and the crash test has to find each.
+func TestHealCrashTwins(t *testing.T) {
+	for name, lie := range map[string]func(string) bool{
+		"copy not synced": func(name string) bool { return strings.HasSuffix(name, healingSuffix) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, _ := hurtQueue(t, damagedOnes["a burst"].hurt)
+			p := &probe{TB: t}
+			var run sync.WaitGroup
+			run.Go(func() { healCrashes(p, b, func(f *faultfs.FS) vfs.FS { return lyingFS{f, lie} }) })
+			run.Wait()
+			if !p.failed {
+				t.Error("the crash test has not noticed")
+			}
+		})
+	}
+	t.Run("quarantine not synced", func(t *testing.T) {
+		b, _ := hurtQueue(t, damagedOnes["a burst"].hurt)
+		p := &probe{TB: t}
+		var run sync.WaitGroup
+		run.Go(func() { healCrashes(p, b, func(f *faultfs.FS) vfs.FS { return lazyFS{f} }) })
+		run.Wait()
+		if !p.failed {
+			t.Error("the crash test has not noticed")
+		}
+	})
+}
+
+// lazyFS does not sync the quarantine directory.
+type lazyFS struct{ *faultfs.FS }
+
+func (l lazyFS) SyncDir(name string) error {
+	if filepath.Base(name) == quarantineDir {
+		return nil
+	}
+	return l.FS.SyncDir(name)
+}
+
+func healCrashes(t testing.TB, b *builder, wrap func(*faultfs.FS) vfs.FS) {
+	t.Helper()
+	bad := contentOf(t, b.fs, b.path(0))
+	calm := b.fs.Crash(faultfs.Keep, 0)
+	record := calm.Record()
+	if h, err := Heal(wrap(calm), testDir, b.made[0], HealOptions{}); err != nil || !h.Replaced {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	good := contentOf(t, calm, b.path(0))
+	survive := surviving(t, calm).String()
+	for n := 0; n <= len(record.Ops()); n++ {
+		for state := range record.States(n, 24, 1) {
+			where := fmt.Sprintf("after %d operations, state %d", n, state.Number)
+			intact(t, state.Disk, b.path(0), good, bad, where)
+			removeHealing(state.Disk, testDir)
+			if _, err := Heal(wrap(state.Disk), testDir, b.made[0], HealOptions{}); err != nil {
+				t.Fatalf("%s: %v", where, err)
+			}
+			if !bytes.Equal(contentOf(t, state.Disk, b.path(0)), good) || surviving(t, state.Disk).String() != survive {
+				t.Fatalf("%s: the second healing ends elsewhere", where)
+			}
+			intact(t, state.Disk, b.path(0), good, bad, where)
+			if got := quarantined(t, state.Disk); len(got) != 1 {
+				t.Fatalf("%s: quarantine has %v", where, got)
+			}
+		}
+	}
+}
+
+// intact fails where the segment is neither the damaged file nor the healed one with the damaged one in quarantine.
+func intact(t testing.TB, fsys *faultfs.FS, path string, good, bad []byte, where string) {
+	t.Helper()
+	switch now := contentOf(t, fsys, path); {
+	case bytes.Equal(now, bad):
+		return
+	case !bytes.Equal(now, good):
+		t.Fatalf("%s: the segment is neither damaged nor healed", where)
+	}
+	for _, name := range quarantined(t, fsys) {
+		if bytes.Equal(contentOf(t, fsys, filepath.Join(testDir, quarantineDir, name)), bad) {
+			return
+		}
+	}
+	t.Fatalf("%s: the damaged file is gone", where)
+}
+
+// TestHealErrors makes every single operation fail once: the segment is as it was or healed, the error says that it waits,
+// and the next attempt heals.
+func TestHealErrors(t *testing.T) {
+	b, was := hurtQueue(t, damagedOnes["a burst"].hurt)
+	bad := contentOf(t, b.fs, b.path(0))
+	calm := b.fs.Crash(faultfs.Keep, 0)
+	if _, err := Heal(calm, testDir, b.made[0], HealOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= calm.Ops(); n++ {
+		for _, reason := range []error{syscall.EIO, syscall.ENOSPC} {
+			fsys := b.fs.Crash(faultfs.Keep, 0)
+			fsys.FailAt(n, reason)
+			where := fmt.Sprintf("%v at %v", reason, calm.Trace()[n-1])
+			h, err := Heal(fsys, testDir, b.made[0], HealOptions{})
+			if err != nil || h.Waits == nil && !h.Replaced {
+				t.Fatalf("%s: %+v, %v", where, h, err)
+			}
+			now := contentOf(t, fsys, b.path(0))
+			if h.Replaced != bytes.Equal(now, was) || !h.Replaced && !bytes.Equal(now, bad) {
+				t.Fatalf("%s: replaced %t, and the file is something else", where, h.Replaced)
+			}
+			image := make([]byte, h.Size)
+			if _, err := h.Over(bytes.NewReader(bad)).ReadAt(image, 0); err != nil || !bytes.Equal(image, was) {
+				t.Fatalf("%s: in memory it is not healed: %v", where, err)
+			}
+			if h, err = Heal(fsys, testDir, b.made[0], HealOptions{}); err != nil || h.Waits != nil || !bytes.Equal(contentOf(t, fsys, b.path(0)), was) {
+				t.Fatalf("%s: second healing: %+v, %v", where, h, err)
+			}
+		}
+	}
+}
+
+// TestHealOnAFullDisk: nothing is changed, and nothing left behind.
+func TestHealOnAFullDisk(t *testing.T) {
+	b, _ := hurtQueue(t, damagedOnes["a burst"].hurt)
+	bad := contentOf(t, b.fs, b.path(0))
+	b.fs.SetFree(5000)
+	h, err := Heal(b.fs, testDir, b.made[0], HealOptions{})
+	if err != nil || h.Replaced || !isFull(h.Waits) || !bytes.Equal(contentOf(t, b.fs, b.path(0)), bad) {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	infos, err := b.fs.ReadDir(filepath.Join(testDir, SegmentDir))
+	if err != nil || len(infos) != 3 || len(quarantined(t, b.fs)) > 0 {
+		t.Errorf("%d files, quarantine %v", len(infos), quarantined(t, b.fs))
+	}
+	room := fmt.Errorf("no room for tests: %w", syscall.EDQUOT)
+	b.fs.SetFree(1 << 30)
+	h, _ = Heal(b.fs, testDir, b.made[0], HealOptions{Room: func(int64) error { return room }})
+	if h.Replaced || !isFull(h.Waits) {
+		t.Errorf("%+v", h)
+	}
+}
+
+// TestHealUnreadable: sectors that cannot be read are healed like others. Where parity has not all of them, the disk may
+// still give them, so the file stays; whoever gives them up heals the rest.
+func TestHealUnreadable(t *testing.T) {
+	b, was := hurtQueue(t, func(b *builder) { b.flip(0, b.of(52).offset+70) })
+	b.fs.FailReads(func(name string, offset int64, size int) error { // a bad block of 4096 bytes
+		if name == b.path(0) && offset < 8192 && 4096 < offset+int64(size) {
+			return syscall.EIO
+		}
+		return nil
+	})
+	h, err := Heal(b.fs, testDir, b.made[0], HealOptions{})
+	if err != nil || h.Replaced || h.Waits == nil || !h.Unread {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	h, err = Heal(b.fs, testDir, b.made[0], HealOptions{GiveUp: true})
+	b.fs.FailReads(nil)
+	if err != nil || !h.Replaced {
+		t.Fatalf("%+v, %v", h.Healing, err)
+	}
+	if kept := contentOf(t, b.fs, filepath.Join(testDir, h.Quarantine)); !bytes.Equal(kept[4096:5000], was[4096:5000]) {
+		t.Error("what could not be read is not in quarantine")
+	}
+}
+
+// TestHealNotWanted: a segment that is deleted meanwhile does not come back.
+func TestHealNotWanted(t *testing.T) {
+	b, _ := hurtQueue(t, damagedOnes["a burst"].hurt)
+	h, err := Heal(b.fs, testDir, b.made[0], HealOptions{Hold: func() (func(), bool) {
+		b.remove(b.path(0))
+		return func() {}, false
+	}})
+	if err != nil || h.Replaced || h.Waits == nil {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	infos, err := b.fs.ReadDir(filepath.Join(testDir, SegmentDir))
+	if err != nil || len(infos) != 2 || len(quarantined(t, b.fs)) > 0 {
+		t.Errorf("%d files, quarantine %v", len(infos), quarantined(t, b.fs))
+	}
+}
+
+// TestHealWithoutLinks copies the bytes that it replaces.
+func TestHealWithoutLinks(t *testing.T) {
+	b, was := hurtQueue(t, damagedOnes["a burst"].hurt)
+	before := b.fs.Crash(faultfs.Keep, 0)
+	b.fs.FailMatching(func(op faultfs.Op) error {
+		if op.Kind == faultfs.Link {
+			return syscall.EPERM
+		}
+		return nil
+	})
+	h, err := Heal(b.fs, testDir, b.made[0], HealOptions{})
+	if err != nil || !h.Replaced || h.Quarantine != "" || !bytes.Equal(contentOf(t, b.fs, b.path(0)), was) {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	saved(t, before, b.fs)
+}
+
+// TestHealLeftovers: a start removes what a healing that was cut short has left, and nothing that only looks like it.
+func TestHealLeftovers(t *testing.T) {
+	b, _ := hurtQueue(t, func(*builder) {})
+	stays := filepath.Join(testDir, SegmentDir, "x"+healingSuffix)
+	for _, name := range []string{b.path(0) + healingSuffix, b.path(1) + healingSuffix, stays} {
+		b.must(vfs.WriteFile(b.fs, name, []byte("half")))
+	}
+	if r := check(t, b.fs); !r.Clean || len(r.Damage) > 0 {
+		t.Errorf("%+v", r)
+	}
+	mustStart(t, b.fs, nil)
+	infos, err := b.fs.ReadDir(filepath.Join(testDir, SegmentDir))
+	if err != nil || len(infos) != 4 || infos[3].Name() != filepath.Base(stays) {
+		t.Errorf("%v, %v", infos, err)
+	}
+}
