@@ -66,7 +66,7 @@ func Salvage(ctx context.Context, opt SalvageOptions) (done Salvaged, found heka
 	if err = s.findStretches(); err != nil {
 		return done, found, err
 	}
-	opt.Tell.Record = s.take
+	opt.Tell.Record, opt.Tell.Skipped = s.take, s.passing(opt.Tell.Skipped)
 	found, err = opt.From.Scan(ctx, opt.Tell)
 	if err == nil {
 		err = s.finish()
@@ -93,6 +93,7 @@ type salvage struct {
 
 	stretches []*stretch // of earlier salvages
 	now       *stretch   // that grows
+	refused   bool       // what stands before the next record could not be read
 	body      []byte     // records that are not appended yet; now ends behind them
 	count     uint32
 	tail      []byte // the last bytes of the file before the end of now
@@ -150,6 +151,15 @@ func (s *salvage) take(r *hekaqueue.Record) error {
 	if r.Delivered && !s.all {
 		return nil
 	}
+	if err := s.part(r); err != nil {
+		return err
+	}
+	message := s.messageOf(r)
+	if len(message) > segment.MaxRecord {
+		s.done.TooLarge++
+		s.done.Largest = max(s.done.Largest, int64(len(message)))
+		return nil
+	}
 	for _, old := range s.stretches {
 		if old.has(r) {
 			s.done.Before++
@@ -160,12 +170,6 @@ func (s *salvage) take(r *hekaqueue.Record) error {
 			s.now = old // which grows by what follows
 			return err
 		}
-	}
-	message := s.messageOf(r)
-	if len(message) > segment.MaxRecord {
-		s.done.TooLarge++
-		s.done.Largest = max(s.done.Largest, int64(len(message)))
-		return nil
 	}
 	if len(s.body)+len(message)+maxLength > segment.FrameTarget {
 		if err := s.flush(); err != nil {
@@ -184,6 +188,29 @@ func (s *salvage) take(r *hekaqueue.Record) error {
 	s.body = pack.AppendOwn(s.body, message)
 	s.count++
 	return nil
+}
+
+// passing notes what cannot be read now, before told is told of it.
+func (s *salvage) passing(told func(hekaqueue.Skip)) func(hekaqueue.Skip) {
+	return func(k hekaqueue.Skip) {
+		s.refused = s.refused || k.Refused
+		if told != nil {
+			told(k)
+		}
+	}
+}
+
+// part ends the stretch that grows where what lies before r may be there another time: a part of a file that the disk does
+// not give, or a file that is missing. If it comes, it is not taken for salvaged.
+func (s *salvage) part(r *hekaqueue.Record) error {
+	refused := s.refused
+	s.refused = false
+	if s.now == nil || !refused && hekaqueue.Adjoins(s.now.end.File, r.File.Name) {
+		return nil
+	}
+	err := s.flush()
+	s.now = nil
+	return err
 }
 
 // freeKey is one for a stretch that begins at start. The same may have begun in a queue that is not this one.

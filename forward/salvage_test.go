@@ -89,7 +89,7 @@ func hekaQueue(first, n int) hekaDisk {
 	return d
 }
 
-func (m *morgue) salvage(d hekaDisk, change func(*SalvageOptions)) (Salvaged, error) {
+func (m *morgue) salvage(d vfs.FS, change func(*SalvageOptions)) (Salvaged, error) {
 	m.t.Helper()
 	q, err := hekaqueue.Open(m.t.Context(), d, "/heka/relay")
 	if err != nil {
@@ -105,7 +105,7 @@ func (m *morgue) salvage(d hekaDisk, change func(*SalvageOptions)) (Salvaged, er
 	return done, err
 }
 
-func (m *morgue) mustSalvage(d hekaDisk, change func(*SalvageOptions)) Salvaged {
+func (m *morgue) mustSalvage(d vfs.FS, change func(*SalvageOptions)) Salvaged {
 	m.t.Helper()
 	done, err := m.salvage(d, change)
 	if err != nil {
@@ -277,13 +277,16 @@ func TestSalvageTooLarge(t *testing.T) {
 		d := hekaQueue(0, 10)
 		fits := pack.Record{Payload: bytes.Repeat([]byte("y"), segment.MaxRecord-40), Attributes: pack.Attributes{UUID: []byte("fits000000000000"), Timestamp: 1, Severity: 7}}
 		large := pack.Record{Payload: bytes.Repeat([]byte("y"), segment.MaxRecord), Attributes: pack.Attributes{UUID: []byte("large00000000000"), Timestamp: 1, Severity: 7}}
-		d.files["7.log"] = slices.Concat(hekaFrame(large.Append(nil)), d.files["7.log"], hekaFrame(fits.Append(nil)))
+		d.files["7.log"] = slices.Concat(hekaFrame(large.Append(nil)), d.files["7.log"], hekaFrame(large.Append(nil)), hekaFrame(fits.Append(nil)))
 		done := m.mustSalvage(d, nil)
-		if done.Records != 11 || done.TooLarge != 1 || done.Largest != int64(len(large.Append(nil))) {
+		if done.Records != 11 || done.TooLarge != 2 || done.Largest != int64(len(large.Append(nil))) {
 			t.Errorf("%+v", done)
 		}
 		if got := m.owns(); len(got) != 11 || got[10] != string(fits.Append(nil)) {
 			t.Errorf("%d records", len(got))
+		}
+		if again := m.mustSalvage(d, nil); again.Records != 0 || again.Before != 11 || again.TooLarge != 2 {
+			t.Errorf("a second time: %+v", again)
 		}
 	})
 }

@@ -283,15 +283,27 @@ func (e *Engine) state() (state, reason string) {
 	if q == nil {
 		return engineStarting, "starting: the queue recovers"
 	}
-	if absent := e.absent(); absent != nil {
+	blocked := blockage(q.Status())
+	switch absent := e.absent(); {
+	case absent != nil && blocked != "":
+		return engineStarting, absent.absence() + "; " + blocked // perhaps it waits for that
+	case absent != nil:
 		return engineStarting, absent.absence()
-	}
-	if now := q.Status(); now.Fault != "" || now.Stall != "" {
-		return engineBlocked, "the disk takes no data: " + cmp.Or(now.Fault, now.Stall)
-	} else if now.Full && now.WhenFull == queue.Block {
-		return engineBlocked, now.FullWhy
+	case blocked != "":
+		return engineBlocked, blocked
 	}
 	return engineReady, ""
+}
+
+// blockage says why a queue keeps inputs waiting; empty: it does not.
+func blockage(now queue.Status) string {
+	switch {
+	case now.Fault != "" || now.Stall != "":
+		return "the disk takes no data: " + cmp.Or(now.Fault, now.Stall)
+	case now.Full && now.WhenFull == queue.Block:
+		return now.FullWhy
+	}
+	return ""
 }
 
 // absent is an input that does not listen; nil: they all do.

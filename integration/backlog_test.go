@@ -95,9 +95,9 @@ func backlog(t *testing.T, output string, up func(arrived func([]byte)) (window 
 	l.start()
 	n := backlogBytes() / backlogRecord
 	rate := fill(l, "down", in, n)
-	_, down, err := rig.Memory(l.proc.PID())
+	_, down, err := rig.Memory(l.Proc.PID())
 	must(t, err)
-	l.proc.Kill()
+	l.Proc.Kill()
 
 	first := &firstArrival{next: d.Arrived}
 	window, page := up(first.arrived)
@@ -107,7 +107,7 @@ func backlog(t *testing.T, output string, up func(arrived func([]byte)) (window 
 	out := first.at.Sub(started)
 	must(t, rig.Wait(10*patience, "the backlog has drained", func() bool { return d.Owes() == 0 }))
 	drained := time.Since(started)
-	_, after, err := rig.Memory(l.proc.PID())
+	_, after, err := rig.Memory(l.Proc.PID())
 	must(t, err)
 	l.verdict(window)
 	page()

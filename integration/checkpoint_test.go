@@ -32,7 +32,7 @@ func TestCheckpointDatabaseDamaged(t *testing.T) {
 		}
 		l.drained(d)
 		l.wait("the log remembers what was delivered", func() bool { return l.backlogBySurvey() == 0 })
-		l.proc.Kill()
+		l.Proc.Kill()
 		if err := damage(); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
@@ -80,7 +80,7 @@ func TestCheckpointDatabaseLostUnderLoad(t *testing.T) {
 	begin := time.Now()
 	l.wait("it has run for a while", func() bool { return time.Since(begin) > 2*about && l.judge.Owed() > 2000 })
 	since := time.Now().Add(-about)
-	l.proc.Kill()
+	l.Proc.Kill()
 	repeatable := sink.Stored(since)
 	must(t, os.Remove(filepath.Join(l.data, "checkpoints.db")))
 	l.start()

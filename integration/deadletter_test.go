@@ -235,7 +235,7 @@ func TestUnauthorizedIsNoDeadLetter(t *testing.T) {
 	}
 	l.wait("it was asked a few times", func() bool { return sink.Requests() >= 4 })
 	told := 0
-	for line := range strings.Lines(l.proc.Output()) {
+	for line := range strings.Lines(l.Proc.Output()) {
 		if strings.Contains(line, "401") {
 			told++
 		}

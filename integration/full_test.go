@@ -51,7 +51,7 @@ func (l *lab) poster(name, in string) *rig.HTTPSource {
 
 // status asks the admin listener for the status of a page alone.
 func (l *lab) status(page string) int {
-	status, _, err := l.proc.Get(page)
+	status, _, err := l.Proc.Get(page)
 	if err != nil {
 		return 0
 	}
@@ -215,13 +215,13 @@ func TestCheckpointsAreWrittenWhileFull(t *testing.T) {
 	httpSink(t, out, d.Arrived)
 	l.drained(d)
 	l.wait("the checkpoint is durable", func() bool { return l.backlogBySurvey() == 0 })
-	l.proc.Kill()
+	l.Proc.Kill()
 	l.launch()
 	l.wait("the daemon answers on the full disk", func() bool { return l.status("/healthz") == http.StatusOK })
 	l.wait("nothing is left to send", func() bool { return l.metric(backlogRecords) == 0 })
 	emptyToo, err := rig.Fill(disk, 0) // what the reserve has given back
 	must(t, err)
-	l.proc.Kill()
+	l.Proc.Kill()
 	l.launch()
 	l.wait("the daemon answers on the full disk, without a reserve", func() bool { return l.status("/healthz") == http.StatusOK })
 	emptyToo()

@@ -132,7 +132,7 @@ encoding = "utf-16le"
 		total += n
 	}
 	l.waitStored(total)
-	_, peak, err := rig.Memory(l.proc.PID())
+	_, peak, err := rig.Memory(l.Proc.PID())
 	must(t, err)
 	if limit := int64(256 << 20); peak > limit && !raceEnabled {
 		t.Errorf("peak memory of %d MiB, want at most %d", peak>>20, limit>>20)
@@ -142,7 +142,7 @@ encoding = "utf-16le"
 		t.Error("the bytes that are not UTF-16 are not counted")
 	}
 	for _, word := range []string{"request refused", socket, logs} {
-		if !strings.Contains(l.proc.Output(), word) {
+		if !strings.Contains(l.Proc.Output(), word) {
 			t.Errorf("the log says nothing of %s", word)
 		}
 	}
@@ -189,7 +189,7 @@ func renamedDirectory(t *testing.T, l *lab, logs string, want map[string]int) {
 	l.wait("the first line is read", func() bool { return stored() == 1 })
 	must(t, os.Rename(logs, logs+".away"))
 	write("directory away")
-	l.wait("the log says that the directory is away", func() bool { return strings.Contains(l.proc.Output(), logs) })
+	l.wait("the log says that the directory is away", func() bool { return strings.Contains(l.Proc.Output(), logs) })
 	must(t, os.Rename(logs+".away", logs))
 	write("directory back")
 	l.wait("all lines are read", func() bool { return stored() == 3 })

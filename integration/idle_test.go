@@ -69,7 +69,7 @@ func TestTenThousandIdleConnections(t *testing.T) {
 		t.Fatalf("the client said %q, %v", said, err)
 	}
 	l.wait("all connections are accepted", func() bool {
-		fds, err := rig.Descriptors(l.proc.PID())
+		fds, err := rig.Descriptors(l.Proc.PID())
 		return err == nil && len(fds) >= count
 	})
 	// Among the idle ones a busy client is served as ever.
@@ -78,7 +78,7 @@ func TestTenThousandIdleConnections(t *testing.T) {
 	source.Acknowledged(1, 5000)
 	l.drained(d)
 	l.verdict(0)
-	now, peak, err := rig.Memory(l.proc.PID())
+	now, peak, err := rig.Memory(l.Proc.PID())
 	must(t, err)
 	t.Logf("%d idle connections: %d MiB resident, %d at the peak", count, now>>20, peak>>20)
 	if !raceEnabled && peak >= 200<<20 {

@@ -79,13 +79,13 @@ timeout = "500ms"
 		if since.Before(started) {
 			since = started
 		}
-		l.proc.Kill()
+		l.Proc.Kill()
 		repeatable += sink.Stored(since)
 		if kills.IntN(5) == 0 { // and once more, in the middle of the recovery
 			l.launch()
 			before := time.Now()
 			<-time.After(time.Duration(kills.IntN(40)) * time.Millisecond)
-			l.proc.Kill()
+			l.Proc.Kill()
 			repeatable += sink.Stored(before)
 		}
 	}
@@ -131,7 +131,7 @@ timeout = "500ms"
 		owed := l.judge.Owed()
 		l.wait("ingest goes on", func() bool { return l.judge.Owed() > owed })
 		<-time.After(time.Duration(kills.IntN(200)) * time.Millisecond) // the random moment
-		l.proc.Kill()
+		l.Proc.Kill()
 	}
 	l.start()
 	stop()

@@ -43,7 +43,6 @@ type lab struct {
 	data   string // data_dir
 	config string // file
 	judge  *judge.Judge
-	proc   *rig.Process // the latest
 }
 
 // newLab writes a configuration: text is what follows data_dir, shutdown_timeout and [admin]. When the test ends, the daemon is stopped
@@ -64,13 +63,12 @@ func newLabAt(t *testing.T, dir, data, text string) *lab {
 func (l *lab) launch() {
 	l.t.Helper()
 	l.Launch()
-	l.proc = l.Proc
 }
 
 func (l *lab) start() time.Duration {
 	l.t.Helper()
 	l.launch()
-	took, err := l.proc.Ready(patience)
+	took, err := l.Proc.Ready(patience)
 	must(l.t, err)
 	return took
 }

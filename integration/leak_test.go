@@ -15,9 +15,9 @@ type footprint struct {
 
 func (l *lab) footprint() footprint {
 	l.t.Helper()
-	goroutines, _, err := l.proc.Goroutines()
+	goroutines, _, err := l.Proc.Goroutines()
 	must(l.t, err)
-	fds, err := rig.Descriptors(l.proc.PID())
+	fds, err := rig.Descriptors(l.Proc.PID())
 	must(l.t, err)
 	fds = slices.DeleteFunc(fds, func(f string) bool { return !strings.HasPrefix(f, "socket:") })
 	return footprint{goroutines, len(fds)}
@@ -35,7 +35,7 @@ func (l *lab) nothingLeaked(before footprint) {
 		return now.goroutines <= before.goroutines+slack.goroutines && now.sockets <= before.sockets+slack.sockets
 	})
 	if err != nil {
-		_, profile, _ := l.proc.Goroutines()
+		_, profile, _ := l.Proc.Goroutines()
 		l.t.Errorf("%v: %+v before, %+v now\n%s", err, before, now, profile)
 	}
 }

@@ -45,7 +45,7 @@ func TestSecondRunOnTheSameData(t *testing.T) {
 	source.Run(t.Context())
 
 	second := newLabAt(t, t.TempDir(), l.data, fmt.Sprintf(text, freeAddress(t), url))
-	second.refused(l.data, fmt.Sprint(l.proc.PID()))
+	second.refused(l.data, fmt.Sprint(l.Proc.PID()))
 
 	source.Limit = 2000
 	source.Run(t.Context())

@@ -59,7 +59,7 @@ max_backlog = "%dTiB"
 		}
 		l.configure(text)
 		owed := l.judge.Owed()
-		must(t, l.proc.Signal(syscall.SIGHUP))
+		must(t, l.Proc.Signal(syscall.SIGHUP))
 		l.wait(fmt.Sprintf("reload %d is done", round), func() bool {
 			return l.metric("logmule_reloads_total", `result="ok"`) == round-failed && l.metric("logmule_reloads_total", `result="failed"`) == failed
 		})
@@ -72,7 +72,7 @@ max_backlog = "%dTiB"
 	}
 	t.Logf("answers of the input that moved: %v", stopSecond())
 	l.configure(configuration(0))
-	must(t, l.proc.Signal(syscall.SIGHUP))
+	must(t, l.Proc.Signal(syscall.SIGHUP))
 	l.drained(changing)
 	l.drained(comes)
 	l.wait("the archive is complete", func() bool { return l.metric("logmule_output_backlog_records", `output="archive"`) == 0 })

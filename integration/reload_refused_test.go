@@ -44,21 +44,21 @@ func TestReloadNeedsWhatItNames(t *testing.T) {
 		":14: listen on " + heard.LocalAddr().String() + " f": text("", fmt.Sprintf("[input.new]\ntype = \"udp\"\nlisten = %q\n", heard.LocalAddr())),
 	} {
 		l.configure(wrong)
-		must(t, l.proc.Signal(syscall.SIGHUP))
+		must(t, l.Proc.Signal(syscall.SIGHUP))
 		failed++
 		l.wait("the reload is refused", func() bool { return l.metric("logmule_reloads_total", `result="failed"`) == failed })
-		if out := l.proc.Output(); !strings.Contains(out, l.config+want) {
+		if out := l.Proc.Output(); !strings.Contains(out, l.config+want) {
 			t.Errorf("the log does not say %q", want)
 		}
 		if code := l.status("/readyz"); code != 200 {
 			t.Errorf("%s: the page readyz says %d", want, code)
 		}
 	}
-	if out := l.proc.Output(); strings.Count(out, "input listens") != 1 {
+	if out := l.Proc.Output(); strings.Count(out, "input listens") != 1 {
 		t.Error("the input was touched")
 	}
 	l.configure(strings.Replace(text("insecure = true", ""), address, "0.0.0.0:"+port, 1))
-	must(t, l.proc.Signal(syscall.SIGHUP))
+	must(t, l.Proc.Signal(syscall.SIGHUP))
 	l.wait("the reload is done", func() bool { return l.metric("logmule_reloads_total", `result="ok"`) == 1 })
 	l.stop()
 }

@@ -68,7 +68,7 @@ func TestReloadStorm(t *testing.T) {
 	httpSink(t, steadyAt, func(record []byte) { silence.note(); steady.Arrived(record) })
 	httpSink(t, changingAt, changing.Arrived)
 	l.start()
-	pid := l.proc.PID()
+	pid := l.Proc.PID()
 
 	// One client for the promises, and one in a hurry for the load.
 	began := time.Now()
@@ -94,7 +94,7 @@ func TestReloadStorm(t *testing.T) {
 		} else {
 			l.configure(storm(in, steadyAt, changingAt, extra, round))
 		}
-		must(t, l.proc.Signal(syscall.SIGHUP))
+		must(t, l.Proc.Signal(syscall.SIGHUP))
 		l.wait(fmt.Sprintf("reload %d is done", round), func() bool {
 			return l.metric("logmule_reloads_total", `result="ok"`) == round-failed && l.metric("logmule_reloads_total", `result="failed"`) == failed
 		})
@@ -111,7 +111,7 @@ func TestReloadStorm(t *testing.T) {
 	l.drained(steady)
 	l.drained(changing)
 	l.verdict(0)
-	if l.proc.PID() != pid {
+	if l.Proc.PID() != pid {
 		t.Error("the daemon was started again")
 	}
 	if silence.longest > time.Second && full && !raceEnabled {

@@ -20,7 +20,7 @@ func TestRewindIsNoRepeat(t *testing.T) {
 	l.configure("[queue]\nkeep_size = \"64MiB\"\n" + fmt.Sprintf(checkpointConfiguration, in, sink.URL))
 	l.start()
 	l.post(in, 300)
-	l.proc.Kill()
+	l.Proc.Kill()
 	if out := l.mustRun("rewind", l.data, "out", "--to", "oldest"); !strings.HasPrefix(out, "out: position 1, was 301; 300 records to be sent, 300 of them again, the first of 20") {
 		t.Errorf("rewind prints %q", out)
 	}
@@ -47,7 +47,7 @@ func TestRewindMakesRoom(t *testing.T) {
 	stop := background(t, l.poster("before", in).Run)
 	l.wait("the queue is full", func() bool { return l.status("/readyz") == http.StatusServiceUnavailable })
 	stop()
-	l.proc.Kill()
+	l.Proc.Kill()
 	empty, err := rig.Fill(disk, 0)
 	must(t, err)
 	said := l.mustRun("rewind", l.data, "out", "--to", "newest")

@@ -48,7 +48,7 @@ in_flight = 4
 		owed := l.judge.Owed()
 		l.wait("ingest goes on", func() bool { return l.judge.Owed() > owed })
 		<-time.After(time.Duration(kills.IntN(250)) * time.Millisecond) // the random moment
-		l.proc.Kill()
+		l.Proc.Kill()
 	}
 	l.start()
 	for _, stop := range stops {

@@ -67,7 +67,7 @@ func TestStopAnswersRequests(t *testing.T) {
 	_, err = fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 24\r\n\r\nfirst half, ")
 	must(t, err)
 	l.wait("the request is under way", func() bool { return l.metric(openConnections, `input="in"`) == 1 })
-	must(t, l.proc.Signal(syscall.SIGTERM))
+	must(t, l.Proc.Signal(syscall.SIGTERM))
 	l.wait("it listens no more", func() bool {
 		c, err := net.Dial("tcp", in)
 		if err == nil {
@@ -81,7 +81,7 @@ func TestStopAnswersRequests(t *testing.T) {
 	if !stored && !strings.HasPrefix(string(answer), "HTTP/1.1 503 ") {
 		t.Errorf("the request under way was answered %q, want 200 or 503", answer)
 	}
-	code, err := l.proc.Wait(patience)
+	code, err := l.Proc.Wait(patience)
 	if err != nil || code != 0 {
 		t.Errorf("exit %d, %v", code, err)
 	}
@@ -110,7 +110,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	if status, err := rig.Post(t.Context(), client, "http://"+in+"/", []byte("stored\n")); err != nil || status != http.StatusOK {
 		t.Fatalf("post: %d, %v", status, err)
 	}
-	must(t, l.proc.Signal(syscall.SIGTERM))
+	must(t, l.Proc.Signal(syscall.SIGTERM))
 	l.wait("it listens no more", func() bool {
 		c, err := net.Dial("tcp", in)
 		if err == nil {
@@ -119,8 +119,8 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 		return err != nil
 	})
 	start := time.Now()
-	_ = l.proc.Signal(syscall.SIGTERM) // it may have ended already
-	if _, err := l.proc.Wait(patience); err != nil {
+	_ = l.Proc.Signal(syscall.SIGTERM) // it may have ended already
+	if _, err := l.Proc.Wait(patience); err != nil {
 		t.Error(err)
 	}
 	t.Logf("ended %v after the second signal", time.Since(start))

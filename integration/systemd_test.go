@@ -80,23 +80,23 @@ func TestServiceManagerIsTold(t *testing.T) {
 	text := fmt.Sprintf("[input.in]\ntype = \"http\"\nlisten = %q\n[output.out]\ntype = \"file\"\npath = %q\n", freeAddress(t), filepath.Join(t.TempDir(), "out.log"))
 	l := newLab(t, text)
 	var err error
-	l.proc, err = rig.Start(rig.Command{
+	l.Proc, err = rig.Start(rig.Command{
 		Program: binary(t), Args: []string{"run", "-c", l.config}, Dir: l.dir, Admin: l.Admin,
 		Env: []string{"NOTIFY_SOCKET=" + m.path, "WATCHDOG_USEC=100000"},
 	})
 	must(t, err)
-	t.Cleanup(l.proc.Kill)
+	t.Cleanup(l.Proc.Kill)
 	l.wait("READY", func() bool { return m.count("READY=1") == 1 })
-	if code, _, err := l.proc.Get("/readyz"); err != nil || code != 200 {
+	if code, _, err := l.Proc.Get("/readyz"); err != nil || code != 200 {
 		t.Errorf("/readyz = %d, %v after READY", code, err)
 	}
 	alive := m.count("WATCHDOG=1")
 	l.wait("the watchdog is fed", func() bool { return m.count("WATCHDOG=1") > alive+3 })
 	l.wait("a status", func() bool { return m.count("STATUS=ready, 1 input, 1 output, backlog 0 records") > 0 })
-	must(t, l.proc.Signal(syscall.SIGHUP))
+	must(t, l.Proc.Signal(syscall.SIGHUP))
 	l.wait("the reload", func() bool { return m.count("READY=1") == 2 })
 	must(t, os.WriteFile(l.config, []byte("nonsense"), 0o600))
-	must(t, l.proc.Signal(syscall.SIGHUP))
+	must(t, l.Proc.Signal(syscall.SIGHUP))
 	l.wait("the reload that fails", func() bool { return m.count("READY=1") == 3 })
 	if n := m.count("MONOTONIC_USEC="); n != 2 || m.count("RELOADING=1") != 2 {
 		t.Errorf("%d of %d reloads have the time", n, m.count("RELOADING=1"))

@@ -129,7 +129,7 @@ partial_after = "1h"
 	}
 	l.start()
 	l.waitStored(seen)
-	l.proc.Kill()
+	l.Proc.Kill()
 	stop := background(t, func(ctx context.Context) error {
 		r := l.judge.Rand("programs")
 		tick := time.NewTicker(time.Millisecond)
@@ -145,15 +145,15 @@ partial_after = "1h"
 	for range kills {
 		l.launch()
 		if r.IntN(3) == 0 {
-			_, err := l.proc.Ready(patience)
+			_, err := l.Proc.Ready(patience)
 			must(t, err)
 		}
 		select {
 		case <-time.After(time.Duration(r.IntN(250)) * time.Millisecond): // the moment of a kill is what is random here
-		case <-l.proc.Done():
+		case <-l.Proc.Done():
 			t.Fatal("the daemon has ended by itself")
 		}
-		l.proc.Kill()
+		l.Proc.Kill()
 	}
 	must(t, stop())
 	total := 0
@@ -177,7 +177,7 @@ func TestTailRemembersItsFirstStart(t *testing.T) {
 		must(t, os.WriteFile(file, []byte("old\n"), 0o600))
 		l := newLab(t, fmt.Sprintf("[input.logs]\ntype = \"file\"\npaths = [\"%s/*.log\"]\nstart_at = \"end\"\n", logs))
 		l.start()
-		l.proc.Kill()
+		l.Proc.Kill()
 		must(t, os.WriteFile(file, []byte("old\nnew\n"), 0o600))
 		must(t, os.WriteFile(filepath.Join(logs, "b.log"), []byte("appeared\n"), 0o600))
 		l.start()
@@ -199,7 +199,7 @@ func (l *lab) waitStored(total int) {
 				Mark uint64 `json:"mark"`
 			} `json:"queue"`
 		}
-		_, body, err := l.proc.Get("/status")
+		_, body, err := l.Proc.Get("/status")
 		must(l.t, err)
 		must(l.t, json.Unmarshal(body, &s))
 		return int(s.Queue.Mark)
@@ -292,9 +292,9 @@ func TestTailThousandsOfFiles(t *testing.T) {
 		}
 	}
 	l.waitStored(written)
-	_, peak, err := rig.Memory(l.proc.PID())
+	_, peak, err := rig.Memory(l.Proc.PID())
 	must(t, err)
-	descriptors, err := rig.Descriptors(l.proc.PID())
+	descriptors, err := rig.Descriptors(l.Proc.PID())
 	must(t, err)
 	t.Logf("%d files, %d lines: peak memory %d MiB, %d descriptors", files, written, peak>>20, len(descriptors))
 	if limit := int64(128 << 20); peak > limit && !raceEnabled {
@@ -304,10 +304,10 @@ func TestTailThousandsOfFiles(t *testing.T) {
 		return
 	}
 	const quiet = 20 * time.Second
-	before, err := rig.CPU(l.proc.PID())
+	before, err := rig.CPU(l.Proc.PID())
 	must(t, err)
 	time.Sleep(quiet) // what is measured is what it costs when nothing happens
-	after, err := rig.CPU(l.proc.PID())
+	after, err := rig.CPU(l.Proc.PID())
 	must(t, err)
 	t.Logf("idle: %v of processor time in %v", after-before, quiet)
 	if after-before > quiet/100 && !raceEnabled {

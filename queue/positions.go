@@ -113,11 +113,12 @@ func (w *writer) settlePositions() error {
 	return nil
 }
 
-// ownPositions are those that the queue itself has to say something of: how far its outputs are, and how long nobody
-// has read for one.
+// ownPositions are those that the queue itself has to say something of: how far its outputs are, how long nobody has read
+// for one, and which segments have no trailer.
 func (w *writer) ownPositions() map[string][]byte {
 	own := w.q.outputPositions()
 	maps.Copy(own, w.q.awayTimes())
+	maps.Copy(own, w.q.unsealed())
 	return own
 }
 

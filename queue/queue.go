@@ -65,6 +65,7 @@ type Queue struct {
 		mu       sync.Mutex
 		unsynced bool // the latest deletion of a segment may not be durable
 	}
+	leaving   leaving
 	saving    sync.Mutex         // held over the store's Save: what is forgotten is not saved again
 	outputs   sync.Mutex         // guards readers
 	readers   map[string]*Reader // of every known output, in use or not

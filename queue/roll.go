@@ -22,14 +22,17 @@ func (w *writer) open() error {
 		h.Compat |= segment.Relaxed
 	}
 	var out *segment.Writer
-	err := w.untilRoom(func() error {
-		err := w.makeRoom(segment.HeaderSize)
-		if err == nil {
-			if out, err = segment.Create(q.opt.FS, q.segmentDir(), h); err != nil {
-				q.keepStray(h.Name())
-			}
+	err := w.untilRoom(func() (err error) {
+		if err := w.makeRoom(segment.HeaderSize); err != nil {
+			return err
 		}
-		return err
+		gone := q.leaving.unlinked()
+		if out, err = segment.Create(q.opt.FS, q.segmentDir(), h); err != nil {
+			q.keepStray(h.Name())
+			return err
+		}
+		q.leaving.left(gone)
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("start segment in %s: %w", q.segmentDir(), err)
@@ -140,6 +143,7 @@ func (q *Queue) seal(out *segment.Writer, f *file, mark uint64, stuck chan struc
 			if size, err := out.File().Size(); err == nil {
 				f.size.Store(size)
 			}
+			f.trailer.Store(true)
 			break
 		}
 		if isFull(err) && !out.Broken() {

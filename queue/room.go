@@ -172,12 +172,16 @@ func (q *Queue) dropFile(f *file) bool {
 // removeFile deletes a segment, and makes readers close it, so that its blocks are free. One that cannot be deleted stays
 // in the queue, or its records would be taken for lost.
 func (q *Queue) removeFile(f *file) bool {
+	if f.lacksTrailer() {
+		q.leaving.add(f)
+	}
 	q.files.remove(f)
 	for _, r := range q.known() {
 		r.release(f)
 	}
 	err := q.unlink(f)
 	if err == nil {
+		f.unlinked.Store(true)
 		return true
 	}
 	q.files.putBack(f)

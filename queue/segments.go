@@ -20,7 +20,10 @@ type file struct {
 	last   atomic.Uint64 // last durable sequence in it; name.First-1 while it has none
 	end    atomic.Int64  // end of the durable frames; 0: not read yet, the trailer knows
 	size   atomic.Int64  // bytes it takes on the disk
-	sealed atomic.Bool   // nothing more is written to it
+	sealed atomic.Bool   // nothing more is written to it, but for its end
+
+	trailer  atomic.Bool // it has its end, as far as is known
+	unlinked atomic.Bool // its name is gone
 
 	surplus atomic.Int64 // bytes by which it has grown for its positions, as far as this process knows
 
@@ -54,6 +57,7 @@ func recoveredFile(dir string, s recovery.Segment) *file {
 	f.end.Store(s.DataEnd)
 	f.size.Store(s.Size)
 	f.sealed.Store(true)
+	f.trailer.Store(s.Sealed || s.DataEnd == 0)
 	return f
 }
 

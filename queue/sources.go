@@ -10,6 +10,7 @@ import (
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
+	"logmule/recovery"
 )
 
 // sourceLimit bounds key and position of a source together, in bytes, as the attributes of a run are.
@@ -58,7 +59,7 @@ func (q *Queue) Sources(prefix string) map[string][]byte {
 // appends of that key: it is never durable before what was accepted earlier, and does not undo what is accepted later.
 // It stands in the log about a second later, or in the segment that is begun before that, and is durable after Close.
 func (q *Queue) SetSource(key string, value []byte) {
-	if _, output := checkpoint.OutputName(key); output || strings.HasPrefix(key, awayPrefix) || key == "" || len(key)+len(value) > sourceLimit {
+	if isOwn(key) || key == "" || len(key)+len(value) > sourceLimit {
 		q.opt.Log.Error("position of a source not kept; its key is not one of a source, or it is too long", "key", clip(key, 200), "bytes", len(value))
 		return
 	}
@@ -68,6 +69,13 @@ func (q *Queue) SetSource(key string, value []byte) {
 	if q.sources.set(key, bytes.Clone(value)) {
 		q.keep.poke()
 	}
+}
+
+// isOwn says whether a key belongs to the queue itself.
+func isOwn(key string) bool {
+	_, output := checkpoint.OutputName(key)
+	_, unsealed := recovery.UnsealedName(key)
+	return output || unsealed || isAway(key)
 }
 
 // ForgetSource removes the positions of sources that will not come back, as SetSource does with an empty value.
@@ -107,6 +115,10 @@ func (q *Queue) takeSources(found map[string][]byte) map[string][]byte {
 	for key, value := range found {
 		if name, away := strings.CutPrefix(key, awayPrefix); away {
 			q.wasAway(name, value)
+			continue
+		}
+		if name, unsealed := recovery.UnsealedName(key); unsealed {
+			q.wasUnsealed(name)
 			continue
 		}
 		if len(value) > 0 {

@@ -348,21 +348,29 @@ func (c *checker) book(f finding) {
 	r.add(f.damage(action))
 }
 
-// unsealed tells of segments without a trailer. The newest two may lack it: one is being written, and the seal of the one
-// before it may be under way.
+// unsealed tells of segments without a trailer. The newest two that hold records may lack it: one is being written, and the
+// seal of the one before it may be under way; a start seals both. An older one lacks it where the disk refused it, and then
+// the log says so in each segment that has come after these two.
 func (c *checker) unsealed() {
-	pending := 2
+	pending, told := 2, c.positions()
 	for _, p := range slices.Backward(c.parts) {
-		if !p.normal() {
+		if !p.normal() || p.size == 0 {
+			continue
+		}
+		if !p.holdsRecords() {
+			if !p.sealed {
+				c.report.note(fmt.Sprintf("segment %s holds no records", p.name))
+			}
 			continue
 		}
 		pending--
+		_, refused := told[UnsealedKey(p.name)]
 		switch {
-		case p.sealed || p.size == 0:
-		case !p.holdsRecords():
-			c.report.note(fmt.Sprintf("segment %s holds no records", p.name))
+		case p.sealed:
 		case pending >= 0:
 			c.report.note(fmt.Sprintf("segment %s is not sealed: it was being written", p.name))
+		case refused:
+			c.report.note(fmt.Sprintf("segment %s has no trailer, since the disk failed when it was written; its records are stored, without parity", p.name))
 		default:
 			c.report.add(Damage{Segment: p.name.String(), Offset: p.end, Length: p.size - p.end, Cause: causeTrailer, Action: wouldRebuild})
 		}

@@ -71,7 +71,9 @@ func (j *judge) within(n neighbour) []finding {
 		if h.next == 0 {
 			continue
 		}
-		f := finding{part: p, segment: p.name.String(), span: h.span, cause: h.cause(), zero: h.zero, torn: !p.sealed && h.expected > j.mark}
+		// Behind all records that count in a segment only frames without any can be torn: it was given up before their sync.
+		torn := !p.sealed && (h.expected > j.mark || h.expected > p.bound)
+		f := finding{part: p, segment: p.name.String(), span: h.span, cause: h.cause(), zero: h.zero, torn: torn}
 		if h.next > h.expected {
 			f.lost = checkpoint.Range{First: h.expected, Last: h.next - 1}
 		}
@@ -104,8 +106,9 @@ func (j *judge) tail(n neighbour) (finding, bool) {
 		}
 		return f, true
 	}
-	if f.cause != causeHeader && !p.sealed {
-		f.torn = true // no record is missing: a seal that was not finished, or a frame without records
+	if !p.sealed && (f.cause != causeHeader || p.size <= segment.HeaderSize) {
+		// No record is missing: a seal that was not finished, a frame without records, or a segment that was not begun.
+		f.torn = true
 	}
 	return f, f.length > 0 && !f.zero
 }

@@ -2,14 +2,31 @@ package recovery
 
 import (
 	"maps"
+	"strings"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
 )
 
+// unsealedPrefix begins the keys that name the segments which the queue had to leave without a trailer.
+const unsealedPrefix = "unsealed/"
+
+// UnsealedKey is the key under which the log says that a segment has no trailer, because the disk refused it. The value says
+// nothing.
+func UnsealedKey(name segment.Name) string { return unsealedPrefix + name.String() }
+
+// UnsealedName is UnsealedKey undone; false where a key is another one.
+func UnsealedName(key string) (name segment.Name, ok bool) {
+	rest, ok := strings.CutPrefix(key, unsealedPrefix)
+	if ok {
+		name, _ = segment.ParseName(rest)
+	}
+	return name, ok
+}
+
 // gatherer collects the positions of one segment, frame by frame.
 type gatherer struct {
-	outputsOnly bool // leave out everything that no output owns
+	outputsOnly bool // leave out positions of sources
 
 	values   map[string][]byte // newest value of each key; nil: removed
 	complete bool              // values began with a full set: older segments add nothing
@@ -94,8 +111,8 @@ func (g *gatherer) wants(key string) bool {
 	if !g.outputsOnly {
 		return true
 	}
-	_, ok := checkpoint.OutputName(key)
-	return ok
+	_, output := checkpoint.OutputName(key)
+	return output || strings.HasPrefix(key, unsealedPrefix)
 }
 
 // merge is the positions after the segments of these gatherers, oldest first; nil ones know nothing.

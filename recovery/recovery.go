@@ -62,6 +62,7 @@ type Segment struct {
 	Size    int64  // bytes of the file
 	Last    uint64 // last sequence in it; of a segment that was not read the one before the next begins
 	DataEnd int64  // where its frames end; 0: not read, ask the trailer
+	Sealed  bool   // it has its trailer; of a segment that was not read nothing is known
 	MaxTime int64  // arrival of its newest record, unix nanoseconds; 0: unknown
 }
 

@@ -163,6 +163,7 @@ func (s *starter) seal(p *part) error {
 		p.trailer, err = segment.SealRecovered(f, h, p.end, s.mark)
 	}
 	if err == nil {
+		p.sealed = true
 		p.size, err = f.Size()
 	}
 	return errors.Join(err, f.Close())
@@ -194,7 +195,7 @@ func (s *starter) describe() {
 			}
 			continue
 		}
-		s.Segments = append(s.Segments, Segment{Name: p.name, Size: p.size, Last: p.last, DataEnd: p.end, MaxTime: p.maxTime})
+		s.Segments = append(s.Segments, Segment{Name: p.name, Size: p.size, Last: p.last, DataEnd: p.end, Sealed: p.sealed, MaxTime: p.maxTime})
 		s.Previous = segment.Link{Last: p.last, Salt: p.header.Salt}
 	}
 	s.Report.count(s.parts)

@@ -16,11 +16,21 @@ func TestStrayTakesNothing(t *testing.T) {
 			b := newBuilder(t)
 			b.sealed(10, 10)
 			for i := range uint64(4) {
-				w, err := segment.Create(b.fs, filepath.Join(testDir, SegmentDir), segment.Header{
+				h := segment.Header{
 					Queue: b.queue, Epoch: b.epoch, Salt: 0xab00 + i*0x7fff, First: b.next, Previous: b.link, Created: created, Size: b.size,
-				})
+				}
+				w, err := segment.Create(b.fs, filepath.Join(testDir, SegmentDir), h)
 				b.must(err)
 				b.must(w.Close())
+				edit(t, b.fs, segmentPath(testDir, h.Name()), func(data []byte) []byte {
+					switch i {
+					case 1:
+						return data[:1536] // what a power loss leaves of it
+					case 2:
+						clear(data[3584:])
+					}
+					return data
+				})
 			}
 			b.killed(5, 5)
 			if r := check(t, b.fs); !r.Clean || r.LostRecords > 0 || r.Records != 30 {

@@ -22,6 +22,8 @@ type body struct {
 
 	wire *wire // the connection that the request is on
 	from int64 // its sent, before
+	upto int64 // its sent when something of the request went there last
+	read int64 // bytes that readers have given, over all attempts
 
 	written chan bool // gets whether the request was written
 }
@@ -51,6 +53,18 @@ func (b *body) on() (*wire, int64) {
 	return b.wire, b.from
 }
 
+// moved is how far the request has come: on which connection it is, nil for none, how much was read of it, and how much the
+// peer has taken. What else goes over the connection, such as answers to pings, does not count.
+func (b *body) moved() (on *wire, read int64, taken uint64) {
+	b.mu.Lock()
+	on, read, upto := b.wire, b.read, b.upto
+	b.mu.Unlock()
+	if on != nil {
+		taken = min(on.taken(), uint64(upto))
+	}
+	return on, read, taken
+}
+
 func (b *body) gotConn(info httptrace.GotConnInfo) {
 	conn := info.Conn
 	if secure, ok := conn.(*tls.Conn); ok {
@@ -60,14 +74,24 @@ func (b *body) gotConn(info httptrace.GotConnInfo) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.wire, b.from = w, w.sent.Load()
+		b.upto = b.from
 	}
 }
 
 // wrote is called when net/http is done with writing the request, which may be after the answer has come.
 func (b *body) wrote(info httptrace.WroteRequestInfo) {
+	b.mu.Lock()
+	b.reachedLocked()
+	b.mu.Unlock()
 	select {
 	case b.written <- info.Err == nil:
 	default: // one of an earlier attempt was not looked at
+	}
+}
+
+func (b *body) reachedLocked() {
+	if b.wire != nil {
+		b.upto = b.wire.sent.Load()
 	}
 }
 
@@ -116,6 +140,8 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 		}
 	}
 	b.whole = r.slice == len(b.lines)
+	b.read += int64(n)
+	b.reachedLocked()
 	if n == 0 && b.whole {
 		return 0, io.EOF
 	}

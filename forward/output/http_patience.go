@@ -19,6 +19,7 @@ type patience struct {
 
 	mu    sync.Mutex // guards what follows
 	on    *wire
+	read  int64
 	taken uint64
 	since time.Time // of the last progress
 	timer *time.Timer
@@ -41,10 +42,8 @@ func (p *patience) look() {
 		return
 	}
 	now := time.Now()
-	if w, _ := p.body.on(); w != nil {
-		if taken := w.taken(); w != p.on || taken > p.taken {
-			p.on, p.taken, p.since = w, taken, now
-		}
+	if on, read, taken := p.body.moved(); on != nil && (on != p.on || read > p.read || taken > p.taken) {
+		p.on, p.read, p.taken, p.since = on, read, taken, now
 	}
 	left := p.limit - now.Sub(p.since)
 	if left <= 0 {

@@ -191,6 +191,43 @@ func TestHTTPSlowLink(t *testing.T) {
 	}
 }
 
+// TestHTTP2PingsAreNoProgress: a peer that has all of a request, and says everything but an answer, has not answered. The
+// next request does not go to it.
+func TestHTTP2PingsAreNoProgress(t *testing.T) {
+	const (
+		settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+		ping     = "\x00\x00\x08\x06\x00\x00\x00\x00\x00are you?"
+		ok       = "\x00\x00\x01\x01\x05\x00\x00\x00\x01\x88" // headers of stream 1, which end it: status 200
+	)
+	silent := func(conn *net.TCPConn, r *bufio.Reader) {
+		var reads sync.WaitGroup
+		reads.Go(func() { _, _ = io.Copy(io.Discard, r) })
+		_, err := io.WriteString(conn, settings)
+		for err == nil && t.Context().Err() == nil {
+			time.Sleep(10 * time.Millisecond)
+			_, err = io.WriteString(conn, ping)
+		}
+		_ = conn.Close()
+		reads.Wait()
+	}
+	answering := func(conn *net.TCPConn, r *bufio.Reader) {
+		_, _ = io.WriteString(conn, settings)
+		for got, b := "", make([]byte, 1<<10); !strings.Contains(got, "record\n"); {
+			n, err := r.Read(b)
+			if got += string(b[:n]); err != nil {
+				return
+			}
+		}
+		_, _ = io.WriteString(conn, ok)
+		_, _ = io.Copy(io.Discard, r)
+	}
+	o := newTestHTTP(t, rawServer(t, silent, answering), func(c *httpConfig) { c.HTTP2, c.Timeout = true, config.Duration(time.Second) })
+	if err := o.Send(t.Context(), batchOf("id", linesRun("record"))); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	mustSend(t, o, batchOf("id", linesRun("record")))
+}
+
 // TestHTTPLongAnswers: a long answer is read so that the connection can be used again, one without end is not.
 func TestHTTPLongAnswers(t *testing.T) {
 	for size, reconnects := range map[int]uint64{60 << 10: 0, 8 << 20: 2} {

@@ -58,8 +58,8 @@ func (h *httpOutput) post(ctx context.Context, key string, size int) (refused st
 
 	resp, err := h.transport.RoundTrip(req)
 	if err != nil {
-		if h.http2 { // a connection that is dead would be used again and again
-			h.transport.CloseIdleConnections()
+		if on, _ := body.on(); h.http2 && on != nil { // one that is dead would be used again and again
+			_ = on.Close()
 		}
 		if ctx.Err() == nil && within.Err() != nil {
 			err = context.Cause(within)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,8 +54,16 @@ func own(dir string) error {
 	select {}
 }
 
-// stick has a disk and, until it is killed, waits for a lock of the kernel's that another process holds, whose request the
-// disk does not answer.
+// init keeps the main goroutine of a process that is to get stuck on its first thread: whether that one is gone is what is
+// seen of a killed process first.
+func init() {
+	if os.Getenv(stuckVariable) != "" {
+		runtime.LockOSThread()
+	}
+}
+
+// stick has a disk and, until it is killed, waits with its first thread for a lock of the kernel's that another process
+// holds, whose request the disk does not answer.
 func stick(dir string) error {
 	d, err := Start(Options{Mount: filepath.Join(dir, "disk"), Backing: filepath.Join(dir, "backing")})
 	if err != nil {
@@ -79,19 +88,14 @@ func stick(dir string) error {
 	if err != nil {
 		return err
 	}
-	go func() { _ = file.Sync() }()
-	for waits := false; !waits; time.Sleep(time.Millisecond) {
-		threads, err := filepath.Glob("/proc/self/task/*/stat")
-		if err != nil {
-			return err
+	go func() {
+		for waits := false; !waits; time.Sleep(time.Millisecond) {
+			stat, _ := os.ReadFile("/proc/self/stat")
+			waits = bytes.Contains(stat, []byte(") D "))
 		}
-		waits = slices.ContainsFunc(threads, func(name string) bool {
-			stat, _ := os.ReadFile(name)
-			return bytes.Contains(stat, []byte(") D "))
-		})
-	}
-	fmt.Println(0)
-	select {}
+		fmt.Println(0)
+	}()
+	return file.Sync()
 }
 
 // count appends one number after the other to a file, each in a sector of its own, and says it once it is synced.

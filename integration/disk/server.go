@@ -196,3 +196,6 @@ func keep(file *os.File) uintptr {
 }
 
 var kept []*os.File // only program adds to it
+
+// Program is the built server, for the ServerVariable of a process that this one starts and waits for.
+func Program() (string, error) { return program() }

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -81,14 +82,34 @@ func orphaned(owner int) <-chan struct{} {
 	go func() {
 		defer close(gone)
 		for range time.Tick(200 * time.Millisecond) {
-			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", owner))
-			// The state stands behind the name, which is in parentheses.
-			if err != nil || bytes.Contains(stat, []byte(") Z ")) || os.Getppid() != owner {
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", owner))
+			if err != nil || killed(status) || os.Getppid() != owner {
 				return
 			}
 		}
 	}()
 	return gone
+}
+
+// killed tells from the status page of a process whether it is ending: its first thread is gone, or is told to go and cannot,
+// because that is the one that waits.
+func killed(status []byte) bool {
+	for line := range bytes.Lines(status) {
+		what, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimSpace(value)
+		switch string(what) {
+		case "State":
+			if bytes.HasPrefix(value, []byte("Z")) {
+				return true
+			}
+		case "SigPnd":
+			pending, err := strconv.ParseUint(string(value), 16, 64)
+			if err == nil && pending&(1<<(syscall.SIGKILL-1)) != 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // printer prints what the FUSE library logs, but not that the connection ends when it is ended.

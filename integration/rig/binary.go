@@ -22,6 +22,9 @@ func Main(m *testing.M) (code int) {
 	return m.Run()
 }
 
+// BinaryVariable names the environment variable that gives a built logmule to test; without it one is built.
+const BinaryVariable = "LOGMULE_BINARY"
+
 // built is the binary of this test process.
 var built struct {
 	once    sync.Once
@@ -33,6 +36,9 @@ var built struct {
 // Binary is the program under test, built once, as its users do; under the race detector with it.
 func Binary(t testing.TB) string {
 	t.Helper()
+	if given := os.Getenv(BinaryVariable); given != "" {
+		return given
+	}
 	built.once.Do(func() { built.dir, built.program, built.err = build() })
 	Must(t, built.err)
 	return built.program

@@ -99,10 +99,6 @@ func (j *trial) check(when string, needed bool) recovery.Report {
 	if err != nil && needed {
 		j.fail("fsck %s: %v", when, err)
 	}
-	if j.p.torn {
-		report.Damage = slices.DeleteFunc(report.Damage, func(d recovery.Damage) bool { return d.FirstLost == 0 })
-		report.Clean = len(report.Damage) == 0
-	}
 	if (!j.hurt() || when != beforeStart) && (!report.Clean || report.LostRecords > 0 || len(report.Damage) > 0) {
 		j.fail("fsck %s: clean %v, %d lost, %+v", when, report.Clean, report.LostRecords, report.Damage)
 	}
@@ -127,7 +123,7 @@ func (j *trial) end(when string) {
 // agree compares what fsck said with what the start has found.
 func (j *trial) agree(before recovery.Report) {
 	found := j.q.Recovered()
-	if !j.hurt() && (!found.Clean && !j.p.torn || found.LostRecords > 0) {
+	if !j.hurt() && (!found.Clean || found.LostRecords > 0) {
 		j.fail("the start found damage: %+v", found.Damage)
 	}
 	if found.LostRecords != before.LostRecords && !j.hurt() {
@@ -306,7 +302,7 @@ func (j *trial) again() {
 	if !j.open("the second start") {
 		return
 	}
-	if found := j.q.Recovered(); !found.Clean && !j.p.torn || found.TornTailBytes > 0 && !j.tight || found.QuarantinedBytes > 0 || found.LostRecords > 0 {
+	if found := j.q.Recovered(); !found.Clean || found.TornTailBytes > 0 && !j.tight || found.QuarantinedBytes > 0 || found.LostRecords > 0 {
 		j.fail("the second start found something: %+v", found)
 	}
 	for name, o := range j.m.outputs {

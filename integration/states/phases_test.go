@@ -21,7 +21,6 @@ type phase struct {
 	causes  []string                  // of lines of the ledger that excuse a loss
 	calm    bool                      // positions go into the log every second
 	loose   bool                      // records may be lost; what there is is still true
-	torn    bool                      // a segment that the disk did not take may stay as it is, without a record lost, and fsck says so
 }
 
 // phases are all of them. Whatever comes to change the disk in a new way, such as a repair that heals, gets its phase here:
@@ -130,8 +129,8 @@ var phases = []phase{
 			l.close()
 		},
 	},
-	{name: "full", what: "disk full in the middle of records, of a roll and of checkpoints, and room again", run: fullDisk, torn: true},
-	{name: "faults", what: "EIO from fdatasync, write, create, rename, remove and directory sync of every kind of file", run: failing, prepare: lived, torn: true},
+	{name: "full", what: "disk full in the middle of records, of a roll and of checkpoints, and room again", run: fullDisk},
+	{name: "faults", what: "EIO from fdatasync, write, create, rename, remove and directory sync of every kind of file", run: failing, prepare: lived},
 	{name: "restart", what: "a start after a kill: recovery, sealing, more records", run: restart, prepare: killed},
 	{name: "damage", what: "damaged frames: quarantine and loss ledger, by the start and by readers", run: restart, prepare: damaged,
 		causes: []string{"checksum", "zeroed", "truncated", "missing segment", "header"}},

@@ -1,8 +1,15 @@
 package torture
 
 import (
+	"cmp"
+	"errors"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"syscall"
+	"testing"
 	"time"
 
 	"logmule/integration/disk"
@@ -24,6 +31,12 @@ type cut struct {
 	on     []disk.Match // one of these operations; none: any, the n-th by chance
 	within int          // n is at most that
 	weight int
+
+	queue string // instead of what else stands in [queue]
+	// Instead of on: the disk does this, and the power goes a moment after it has begun, or after the next operation that is past.
+	trouble disk.Rule
+	past    disk.Match
+	synced  string // this directory is synced then, by somebody else, as file systems sync one thing along with another
 }
 
 // cuts are the ways. Patterns without a slash are for names of files.
@@ -43,10 +56,44 @@ var cuts = []cut{
 	{name: "before a rename or link", during: starting, on: []disk.Match{{Op: disk.Rename}, {Op: disk.Link}}, within: 2, weight: 2},
 	{name: "before a file is deleted at a start", during: starting, on: []disk.Match{{Op: disk.Unlink}}, within: 2, weight: 1},
 	{name: "before a directory is synced at a start", during: starting, on: []disk.Match{{Op: disk.SyncDir}}, within: 5, weight: 1},
+	{name: "within a sync of a segment that takes 0.1 s", weight: 2,
+		trouble: disk.Rule{Match: disk.Match{Op: disk.Sync, Name: segments}, Delay: 100 * time.Millisecond}},
+	{name: "after a segment was deleted, while each sync of checkpoints.db takes 0.3 s", weight: 1, queue: medium,
+		trouble: disk.Rule{Match: disk.Match{Op: disk.Sync, Name: positions}, Delay: 300 * time.Millisecond}, past: disk.Match{Op: disk.Unlink, Name: segments}, synced: "data/segments"},
+	{name: "after a segment was deleted, when a sync of checkpoints.db has failed", weight: 1, queue: medium,
+		trouble: disk.Rule{Match: disk.Match{Op: disk.Sync, Name: positions}, Err: syscall.EIO, Count: 1}, past: disk.Match{Op: disk.Unlink, Name: segments}, synced: "data/segments"},
+	{name: "after a sync of a segment has failed and a later one has not", weight: 2,
+		trouble: disk.Rule{Match: disk.Match{Op: disk.Sync, Name: segments}, Err: syscall.EIO, Count: 1}, past: disk.Match{Op: disk.Sync, Name: segments}},
 }
+
+// Both keep TestPowerLoss to a part of what it does, for whoever looks for something.
+const (
+	CutsVariable   = "LOGMULE_CUTS"   // a regular expression: ways to lose the power whose names match
+	LeavesVariable = "LOGMULE_LEAVES" // drop, mix or keep what was not synced; after keep the disk is as after kill -9
+)
 
 // modes are what a power loss leaves, the meanest the most often.
 var modes = []disk.Mode{disk.Drop, disk.Mix, disk.Mix, disk.Keep}
+
+// ways are the cuts and modes that are wanted.
+func ways(t *testing.T) ([]cut, []disk.Mode) {
+	t.Helper()
+	wanted, err := regexp.Compile(os.Getenv(CutsVariable))
+	must(t, err)
+	some := slices.DeleteFunc(slices.Clone(cuts), func(c cut) bool { return !wanted.MatchString(c.name) })
+	if len(some) == 0 {
+		t.Fatalf("%s is %q, and no way to lose the power is called so; see cuts", CutsVariable, wanted)
+	}
+	leaves := disk.Mode(os.Getenv(LeavesVariable))
+	switch leaves {
+	case "":
+		return some, modes
+	case disk.Drop, disk.Mix, disk.Keep:
+		return some, []disk.Mode{leaves}
+	}
+	t.Fatalf("%s is %q; use drop, mix or keep", LeavesVariable, leaves)
+	return nil, nil
+}
 
 func pick(r *rand.Rand, all []cut) cut {
 	total := 0
@@ -60,6 +107,32 @@ func pick(r *rand.Rand, all []cut) cut {
 		}
 	}
 	panic("unreachable: n is below the sum of the weights")
+}
+
+// happen does the trouble and waits until the power may go.
+func (c cut) happen(s *site) {
+	s.t.Helper()
+	s.down = false // or nothing is deleted
+	s.sink.Answer(tarry)
+	count := func(r disk.Rule) func() bool {
+		id, err := s.disk.Fail(r)
+		must(s.t, err)
+		return func() bool {
+			hits, err := s.disk.Hits(id)
+			must(s.t, err)
+			return hits > 0
+		}
+	}
+	s.Wait("trouble with the disk", count(c.trouble))
+	if c.past != (disk.Match{}) {
+		s.Wait("the power may go", count(disk.Rule{Match: c.past, Delay: time.Nanosecond}))
+	}
+	s.wander()
+	if c.synced != "" {
+		d, err := os.Open(filepath.Join(s.disk.Path(), c.synced))
+		must(s.t, err)
+		must(s.t, errors.Join(d.Sync(), d.Close()))
+	}
 }
 
 // arm lets the disk lose its power when the time comes.
@@ -82,7 +155,17 @@ const overdue = 150 * time.Millisecond
 // It says whether it came to what c is about.
 func (s *site) lose(c cut) (met bool) {
 	s.t.Helper()
+	s.Configure(s.text(cmp.Or(c.queue, s.queue)))
 	switch c.during {
+	case working:
+		s.start()
+		if c.trouble != (disk.Rule{}) {
+			c.happen(s)
+			s.noPower()
+			return true
+		}
+		s.wander()
+		c.arm(s)
 	case starting:
 		c.arm(s)
 		s.launch()
@@ -92,10 +175,6 @@ func (s *site) lose(c cut) (met bool) {
 		s.wander()
 		c.arm(s)
 		must(s.t, s.Proc.Signal(syscall.SIGTERM))
-	default:
-		s.start()
-		s.wander()
-		c.arm(s)
 	}
 	select {
 	case <-s.disk.Frozen():
@@ -134,7 +213,7 @@ func (s *site) noPower() {
 	s.Proc.Kill()
 	s.http.powerLost()
 	s.tcp.powerLost()
-	mode, seed := modes[s.r.IntN(len(modes))], s.r.Uint64()
+	mode, seed := s.modes[s.r.IntN(len(s.modes))], s.r.Uint64()
 	crash := func() error { return s.disk.Crash(mode, seed) }
 	if s.acks != nil {
 		must(s.t, s.acks.powerLost(crash))

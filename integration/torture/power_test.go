@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -46,12 +47,14 @@ type row struct {
 func TestPowerLoss(t *testing.T) {
 	need(t, disk.Available())
 	seed, left := judge.Seed(), rounds(t)
+	wanted, leaves := ways(t)
 	t.Logf("%s=%d", judge.SeedVariable, seed)
 	rows, all := map[string]*row{}, total{}
 	began := time.Now()
 	for n := uint64(0); left > 0 && !t.Failed(); n++ {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			s := newSite(t, seed+n, small)
+			s.cuts, s.modes = wanted, leaves
 			t.Cleanup(s.keep)
 			in := min(left, 5+s.r.IntN(30))
 			left -= in
@@ -74,9 +77,9 @@ func (s *site) losses(n int, rows map[string]*row) {
 	}
 	rows[s.latest].tried++
 	again := cut{name: "before any operation of the recovery from the loss before, again and again", during: starting, within: 40}
-	for n > 0 {
-		c, times := pick(s.r, cuts), 1
-		if s.r.IntN(12) == 0 {
+	for n > 0 && !s.t.Failed() {
+		c, times := pick(s.r, s.cuts), 1
+		if len(s.cuts) == len(cuts) && s.r.IntN(12) == 0 {
 			c, times = again, min(n, 2+s.r.IntN(3))
 		}
 		for range times {
@@ -91,7 +94,8 @@ func (s *site) losses(n int, rows map[string]*row) {
 				rows[s.latest].ready = max(rows[s.latest].ready, took)
 			}
 			s.latest = name
-			if s.r.IntN(8) == 0 { // what the loss has left is clean, before anything has looked at it
+			// What the loss has left is clean, before anything has looked at it; but a disk that failed may have left segments without trailers.
+			if c.trouble.Err == 0 && s.r.IntN(8) == 0 {
 				s.clean()
 			}
 			if rows[name] == nil {
@@ -139,7 +143,7 @@ func (a *total) add(s *site, v judge.Verdict) {
 		}
 		a.reach = max(a.reach, reach)
 	}
-	if err := s.seqs.verdict(); err != nil {
+	if err := errors.Join(s.seqs.verdict(), s.agree()); err != nil {
 		s.t.Error(err)
 	}
 	a.sites++

@@ -110,6 +110,17 @@ func (r *repeats) has(head string) bool {
 	return came
 }
 
+// heads are those of all records that have come.
+func (r *repeats) heads() map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string]bool, len(r.came))
+	for key := range r.came {
+		all[key] = true
+	}
+	return all
+}
+
 // head is what names a record: all before its checksum.
 func head(record []byte) []byte {
 	end := 0

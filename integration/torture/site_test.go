@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -28,12 +29,17 @@ type site struct {
 	disk *disk.Disk
 	r    *rand.Rand
 
+	queue   string // what stands in its section [queue]
+	others  string // the sections behind it
 	archive string // file that the file output appends to
 	sink    *rig.HTTPSink
 	down    bool     // the sink refuses everything
 	http    *repeats // what the sink gets
 	tcp     *repeats
 	file    *judge.Destination // what the archive holds in the end
+	filed   map[string]bool    // the same, by their heads
+	cuts    []cut              // ways to lose the power
+	modes   []disk.Mode        // what that leaves
 	seqs    sequences
 	program *program // that writes the log
 	onDisk  bool     // the log is on the disk that loses power, and written by a neighbour instead
@@ -53,6 +59,10 @@ const resend = 16 << 10
 // small are segments so small that they are begun, sealed and deleted many times a second.
 const small = "segment_size = \"64KiB\"\n"
 
+// medium are segments of which one ends only when the one before it is deleted: until then nothing in the log says how far outputs are but
+// the beginning of the latest.
+const medium = "segment_size = \"512KiB\"\n"
+
 // newSite makes one whose log no power loss takes; queue is what stands in its section [queue].
 func newSite(t *testing.T, seed uint64, queue string) *site {
 	t.Helper()
@@ -67,13 +77,11 @@ func newSiteWith(t *testing.T, seed uint64, queue, logs string) *site {
 	must(t, err)
 	t.Cleanup(func() { _ = d.Close() })
 	in, httpOut, tcpOut := rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t)
-	s := &site{t: t, disk: d, archive: filepath.Join(d.Path(), "archive", "all.log"), log: filepath.Join(dir, "program.log")}
+	s := &site{t: t, disk: d, archive: filepath.Join(d.Path(), "archive", "all.log"), log: filepath.Join(dir, "program.log"), cuts: cuts, modes: modes, filed: map[string]bool{}}
 	if logs != "" {
 		s.log, s.onDisk = filepath.Join(d.Path(), logs, "program.log"), true
 	}
-	s.Lab = rig.NewLab(t, dir, filepath.Join(d.Path(), "data"), rig.OwnAddress(t), fmt.Sprintf(`
-[queue]
-%s
+	s.queue, s.others = queue, fmt.Sprintf(`
 [input.in]
 type = "http"
 listen = %q
@@ -94,7 +102,8 @@ resend = "%dB"
 [output.archive]
 type = "file"
 path = %q
-`, queue, in, s.log, httpOut, tcpOut, resend, s.archive))
+`, in, s.log, httpOut, tcpOut, resend, s.archive)
+	s.Lab = rig.NewLab(t, dir, filepath.Join(d.Path(), "data"), rig.OwnAddress(t), s.text(queue))
 	s.Judge = judge.New(seed)
 	s.r = s.Judge.Rand("power")
 	s.http = newRepeats(s.Judge.Destination("http"), 0)
@@ -106,6 +115,9 @@ path = %q
 	s.in = "http://" + in + "/"
 	return s
 }
+
+// text is the configuration with that in its section [queue].
+func (s *site) text(queue string) string { return "[queue]\n" + queue + s.others }
 
 // load starts the sources: a client alone, four beside each other, and a program that writes a log.
 func (s *site) load() {
@@ -210,6 +222,9 @@ func (s *site) mood() {
 func accept() rig.Answer { return rig.Accept }
 func refuse() rig.Answer { return rig.Answer{Status: http.StatusServiceUnavailable} }
 
+// tarry accepts late enough that its output is behind the others, whatever is written into the log meanwhile.
+func tarry() rig.Answer { return rig.Answer{Store: true, After: 30 * time.Millisecond} }
+
 // rest waits until the daemon has delivered all that it has. Where something is owed that never comes, it is enough that nothing moves
 // any more.
 func (s *site) rest() {
@@ -234,7 +249,31 @@ func (s *site) readArchive() {
 	if !bytes.HasSuffix(text, []byte{'\n'}) {
 		s.t.Errorf("the archive ends in a torn line: %.80q", text[bytes.LastIndexByte(text, '\n')+1:])
 	}
-	rig.Lines(text, s.debris.without(s.file.Arrived))
+	rig.Lines(text, s.debris.without(func(record []byte) {
+		s.file.Arrived(record)
+		s.filed[string(head(record))] = true
+	}))
+}
+
+// agree says whether each output has delivered what the others have: what one of them has seen was durable, also where nobody was told so.
+func (s *site) agree() error {
+	ends := map[string]map[string]bool{"http": s.http.heads(), "tcp": s.tcp.heads(), "archive": s.filed}
+	all, missed, first := map[string]bool{}, 0, ""
+	for _, came := range ends {
+		maps.Copy(all, came)
+	}
+	for name, came := range ends {
+		for key := range all {
+			if !came[key] {
+				missed++
+				first = key + " to " + name
+			}
+		}
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d records came to one output and never to another; one of them is %s", missed, first)
+	}
+	return nil
 }
 
 // clean says that fsck finds nothing and that the loss ledger has no record that was acknowledged.

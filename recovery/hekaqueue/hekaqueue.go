@@ -98,6 +98,13 @@ func compareNames(a, b string) int {
 	return cmp.Or(cmp.Compare(x, y), cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 }
 
+// Adjoins tells whether no file can be between the first and the second: the second is the first, or the next in number.
+func Adjoins(first, second string) bool {
+	x, okX := numberOf(first)
+	y, okY := numberOf(second)
+	return first == second || okX && okY && y == x+1
+}
+
 // numberOf is the number of a queue file, false for any other name.
 func numberOf(name string) (uint64, bool) {
 	digits, ok := strings.CutSuffix(name, ".log")
@@ -182,4 +189,5 @@ type Skip struct {
 	BadFrames int    // frames in it whose content is no message; a wrong length shows as one
 	Zeros     int64  // bytes in it that are NUL
 	Torn      bool   // it is the end of the file, in the middle of a frame: what a crash leaves
+	Refused   bool   // the disk does not give it: it may another time
 }

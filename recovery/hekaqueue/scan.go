@@ -80,7 +80,7 @@ func (c *crossing) run(size int64) error {
 		}
 		from, why := w.end, w.hole
 		p = w.behind(size)
-		c.tell(Skip{File: c.file.Name, From: from, To: p, Why: fmt.Sprintf("cannot be read: %v", why)})
+		c.tell(Skip{File: c.file.Name, From: from, To: p, Why: fmt.Sprintf("cannot be read: %v", why), Refused: true})
 		if p == size {
 			return nil
 		}
