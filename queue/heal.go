@@ -1,0 +1,148 @@
+package queue
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+	"logmule/recovery"
+)
+
+// healing makes damaged segments good, one at a time, whoever asks for it.
+type healing struct {
+	mu    sync.Mutex        // held over a healing
+	tried map[*file]offsets // where bad bytes were met that nothing gives back; guarded by mu
+}
+
+type offsets map[int64]struct{}
+
+// heal makes good what can be made good of a segment with bad bytes at this offset. Whoever reads it opens it again
+// afterwards, and reads it over view, where there is one: then the disk had no room for the healed file, or may yet give
+// bytes that are missing. It holds no lock that an append needs.
+func (q *Queue) heal(f *file, offset int64) (view *segment.Healing) {
+	if !q.awaitSeal(f) {
+		return nil
+	}
+	q.healing.mu.Lock()
+	defer q.healing.mu.Unlock()
+	if _, vain := q.healing.tried[f][offset]; vain || q.isClosing() || !q.files.holds(f) {
+		return nil
+	}
+	h, err := q.healLocked(f)
+	switch {
+	case err == nil && h.Replaced:
+		delete(q.healing.tried, f)
+	case err == nil && h.Won():
+		return h.Healing
+	default:
+		q.triedLocked(f, offset)
+	}
+	return nil
+}
+
+// triedLocked remembers that nothing is to be won there, and forgets it of the segments that are gone.
+func (q *Queue) triedLocked(f *file, offset int64) {
+	if q.healing.tried[f] == nil {
+		for gone := range q.healing.tried {
+			if !q.files.holds(gone) {
+				delete(q.healing.tried, gone)
+			}
+		}
+		if q.healing.tried == nil {
+			q.healing.tried = map[*file]offsets{}
+		}
+		q.healing.tried[f] = offsets{}
+	}
+	q.healing.tried[f][offset] = struct{}{}
+}
+
+// healLocked heals a segment whose seal has ended.
+func (q *Queue) healLocked(f *file) (recovery.Healed, error) {
+	h, err := recovery.Heal(q.opt.FS, q.opt.Dir, f.name, recovery.HealOptions{
+		Room: q.hasDisk,
+		Hold: func() (func(), bool) {
+			q.unlinking.mu.Lock() // a segment that is deleted must not come back
+			return q.unlinking.mu.Unlock, q.files.holds(f)
+		},
+	})
+	if err != nil || !h.Won() {
+		return h, err
+	}
+	if h.Replaced {
+		f.size.Store(h.Size)
+		f.end.Store(h.Trailer.DataEnd)
+		f.trailer.Store(true)
+		var bytes int64
+		for _, g := range h.Gains {
+			bytes += g.Size
+		}
+		q.counters.healed.Add(1)
+		q.counters.healedBytes.Add(uint64(bytes))
+		q.opt.Log.Warn("damaged segment healed", "segment", f.path, "bytes", bytes, "places", len(h.Gains), "stays_bad", len(h.Bad), "quarantine", h.Quarantine)
+	}
+	if h.Waits != nil {
+		q.counters.healErrors.Add(1)
+		q.opt.Log.Warn("damaged segment not healed on the disk; what its parity gives back is read meanwhile", "segment", f.path, "error", h.Waits)
+	}
+	return h, nil
+}
+
+// awaitSeal says whether a segment is one that nobody writes any more. A seal that is under way is waited for.
+func (q *Queue) awaitSeal(f *file) bool {
+	s := q.sealing.Load()
+	if !f.sealed.Load() {
+		return false
+	}
+	if !f.settled.Load() && s != nil {
+		select {
+		case <-s.done:
+		case <-s.stuck:
+		case <-q.stop:
+		}
+	}
+	return f.settled.Load()
+}
+
+// endHealing waits for a healing that is under way when the queue closes. No other one begins.
+func (q *Queue) endHealing() {
+	q.healing.mu.Lock()
+	q.healing.tried = nil
+	q.healing.mu.Unlock()
+}
+
+// noteRest writes down which records of a segment nothing gives back: those between the good frames around bad bytes.
+func (q *Queue) noteRest(f *file, h *segment.Healing, damaged io.ReaderAt) error {
+	image := h.Over(damaged)
+	scan := segment.NewScanner(image, f.name.Salt, segment.HeaderSize, h.Trailer.DataEnd)
+	next, last := f.name.First, f.last.Load()
+	var bad []segment.Part
+	note := func(until uint64) {
+		if len(bad) > 0 && until > next {
+			from, to := bad[0].Offset, bad[len(bad)-1].Offset+bad[len(bad)-1].Size
+			q.noteDamage(f, image, from, to-from, checkpoint.Range{First: next, Last: until - 1}, causeOf(bad[0]), bad[0].Err)
+		}
+		bad = bad[:0]
+	}
+	for next <= last {
+		part, err := scan.Next()
+		if errors.Is(err, io.EOF) {
+			note(last + 1)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if part.Bad {
+			part.Payload = nil
+			bad = append(bad, part)
+			continue
+		}
+		if first := part.Header.First; first > 0 {
+			note(min(first, last+1))
+			next = max(next, first, part.Header.Last()+1)
+		}
+	}
+	return nil
+}
