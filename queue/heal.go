@@ -12,11 +12,15 @@ import (
 
 // healing makes damaged segments good, one at a time, whoever asks for it.
 type healing struct {
-	mu    sync.Mutex        // held over a healing
-	tried map[*file]offsets // where bad bytes were met that nothing gives back; guarded by mu
+	mu    sync.Mutex          // held over a healing
+	known map[*file]*attempts // guarded by mu
 }
 
-type offsets map[int64]struct{}
+// attempts are what is remembered of a segment that could not be healed, or not wholly.
+type attempts struct {
+	vain map[int64]struct{} // where bad bytes were met that nothing gives back
+	told bool               // that it waits
+}
 
 // heal makes good what can be made good of a segment with bad bytes at this offset. Whoever reads it opens it again
 // afterwards, and reads it over view, where there is one: then the disk had no room for the healed file, or may yet give
@@ -27,35 +31,39 @@ func (q *Queue) heal(f *file, offset int64) (view *segment.Healing) {
 	}
 	q.healing.mu.Lock()
 	defer q.healing.mu.Unlock()
-	if _, vain := q.healing.tried[f][offset]; vain || q.isClosing() || !q.files.holds(f) {
+	if q.isClosing() || !q.files.holds(f) {
+		return nil
+	}
+	if _, vain := q.attemptsLocked(f).vain[offset]; vain {
 		return nil
 	}
 	h, err := q.healLocked(f)
 	switch {
 	case err == nil && h.Replaced:
-		delete(q.healing.tried, f)
 	case err == nil && h.Won():
 		return h.Healing
 	default:
-		q.triedLocked(f, offset)
+		q.attemptsLocked(f).vain[offset] = struct{}{}
 	}
 	return nil
 }
 
-// triedLocked remembers that nothing is to be won there, and forgets it of the segments that are gone.
-func (q *Queue) triedLocked(f *file, offset int64) {
-	if q.healing.tried[f] == nil {
-		for gone := range q.healing.tried {
-			if !q.files.holds(gone) {
-				delete(q.healing.tried, gone)
-			}
-		}
-		if q.healing.tried == nil {
-			q.healing.tried = map[*file]offsets{}
-		}
-		q.healing.tried[f] = offsets{}
+// attemptsLocked are those at a segment of the queue. Those at segments that are gone are forgotten.
+func (q *Queue) attemptsLocked(f *file) *attempts {
+	if a := q.healing.known[f]; a != nil {
+		return a
 	}
-	q.healing.tried[f][offset] = struct{}{}
+	for gone := range q.healing.known {
+		if !q.files.holds(gone) {
+			delete(q.healing.known, gone)
+		}
+	}
+	if q.healing.known == nil {
+		q.healing.known = map[*file]*attempts{}
+	}
+	a := &attempts{vain: map[int64]struct{}{}}
+	q.healing.known[f] = a
+	return a
 }
 
 // healLocked heals a segment whose seal has ended.
@@ -71,6 +79,7 @@ func (q *Queue) healLocked(f *file) (recovery.Healed, error) {
 		return h, err
 	}
 	if h.Replaced {
+		delete(q.healing.known, f)
 		f.size.Store(h.Size)
 		f.end.Store(h.Trailer.DataEnd)
 		f.trailer.Store(true)
@@ -84,7 +93,10 @@ func (q *Queue) healLocked(f *file) (recovery.Healed, error) {
 	}
 	if h.Waits != nil {
 		q.counters.healErrors.Add(1)
-		q.opt.Log.Warn("damaged segment not healed on the disk; what its parity gives back is read meanwhile", "segment", f.path, "error", h.Waits)
+		if a := q.attemptsLocked(f); !a.told {
+			a.told = true
+			q.opt.Log.Warn("damaged segment not healed on the disk; what its parity gives back is read meanwhile", "segment", f.path, "error", h.Waits)
+		}
 	}
 	return h, nil
 }
@@ -108,7 +120,7 @@ func (q *Queue) awaitSeal(f *file) bool {
 // endHealing waits for a healing that is under way when the queue closes. No other one begins.
 func (q *Queue) endHealing() {
 	q.healing.mu.Lock()
-	q.healing.tried = nil
+	q.healing.known = nil
 	q.healing.mu.Unlock()
 }
 
