@@ -199,7 +199,7 @@ func (r *Reader) damaged(part segment.Part) (again bool) {
 			r.q.sleep(readDelay)
 		}
 		r.closeFile()
-		if reopened == 0 && !r.preview {
+		if reopened == 0 {
 			healed = cmp.Or(r.q.heal(in, part.Offset), healed)
 		}
 		handle, err := r.q.opt.FS.Open(in.path)
