@@ -2,7 +2,9 @@ package recovery
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -265,6 +267,58 @@ func TestHealOnAFullDisk(t *testing.T) {
 	h, _ = Heal(b.fs, testDir, b.made[0], HealOptions{Room: func(int64) error { return room }})
 	if h.Replaced || !isFull(h.Waits) {
 		t.Errorf("%+v", h)
+	}
+}
+
+// TestStartHealsWithRoomOnly: a start that finds little room leaves the segment to its readers, and takes it as healed.
+func TestStartHealsWithRoomOnly(t *testing.T) {
+	b := newBuilder(t)
+	b.codec = segment.None
+	b.open()
+	b.full(b.at("a", 1), b.at("b", 3))
+	b.durable(5, 20)
+	b.seal()
+	b.killed(5)
+	b.flip(0, b.placed[0].offset+70) // the positions
+	bad := contentOf(t, b.fs, b.path(0))
+	b.fs.SetFree(28_000)
+	state := mustStart(t, b.fs, nil)
+	if len(state.Outputs) != 2 || len(state.Report.Damage) > 0 || !bytes.Equal(contentOf(t, b.fs, b.path(0)), bad) {
+		t.Errorf("%+v", state)
+	}
+	b.fs.SetFree(1 << 20)
+	if state = mustStart(t, b.fs, nil); len(state.Outputs) != 2 || state.Report.HealedBytes == 0 || len(state.Report.Damage) != 1 || state.Report.Damage[0].Action != didHeal {
+		t.Errorf("%+v", state)
+	}
+}
+
+func BenchmarkHeal(b *testing.B) {
+	build := newBuilder(b)
+	build.size, build.codec = 64<<20, segment.None
+	build.open()
+	for build.w.End() < 60<<20 {
+		build.records(7000)
+	}
+	build.seal()
+	data := contentOf(b, build.fs, build.path(0))
+	dir := b.TempDir()
+	path := segmentPath(dir, build.made[0])
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		b.Fatal(err)
+	}
+	for i := range 1 << 20 {
+		data[20<<20+i] ^= 0xff
+	}
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		b.StopTimer()
+		if err := errors.Join(os.RemoveAll(filepath.Join(dir, quarantineDir)), os.WriteFile(path, data, 0o600)); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		if h, err := Heal(vfs.OS(), dir, build.made[0], HealOptions{}); err != nil || !h.Replaced {
+			b.Fatal(h, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"fmt"
+	"hash/crc32"
 	"io"
 	"sort"
 )
@@ -28,6 +29,9 @@ func (d *diagnosis) locate() error {
 		d.layout = layOut(t.Header.Size, t.DataEnd)
 		return d.findIndex()
 	case herr != nil:
+		if d.headless = true; d.searchPair() {
+			return nil
+		}
 		return fmt.Errorf("neither header nor trailer is left: %w: %w", ErrNoTrailer, herr)
 	}
 	d.header = h
@@ -109,8 +113,62 @@ func (d *diagnosis) indexBehind(end int64) bool {
 	return false
 }
 
-// search looks for an index anywhere, for a file that was cut or has grown. The salt keeps one of another segment out.
-func (d *diagnosis) search() bool {
+// search looks for an index anywhere, for a file that was cut or has grown.
+func (d *diagnosis) search() bool { return d.eachIndex(d.header.Salt, d.endOf) }
+
+// searchPair looks for both copies of the index where neither header nor trailer is left: the parity between them tells the
+// size of a stripe, and with that the parity can give back the header.
+func (d *diagnosis) searchPair() bool {
+	var first []byte
+	var end int64
+	return d.eachIndex(d.name.Salt, func(at int64, b []byte) bool {
+		length := int64(le.Uint32(b[4:]))
+		if length < indexFields || length > d.size-at {
+			return false
+		}
+		raw := make([]byte, length)
+		if _, err := readFull(d.f, raw, at); err != nil || le.Uint32(raw[length-4:]) != crc32.Checksum(raw[:length-4], crcTable) {
+			return false
+		}
+		if first == nil {
+			first, end = raw, at
+			return false
+		}
+		groups := int64(le.Uint32(raw[20:]))
+		if string(raw) != string(first) || groups == 0 {
+			return false
+		}
+		block := (at - end - length) / groups
+		if block <= 0 {
+			return false
+		}
+		d.layout, d.raw = layOutStripes(block, end), raw
+		x, err := decodeIndex(raw, d.name.Salt, d.layout)
+		d.index = x
+		return err == nil && d.layout.indexB == at
+	})
+}
+
+// revive takes the header that the parity has given back, if it is that of a segment laid out like this one.
+func (d *diagnosis) revive() error {
+	b := make([]byte, HeaderSize)
+	_, err := readFull(d.Over(d.f), b, 0)
+	if err == nil {
+		d.header, err = DecodeHeader(b)
+	}
+	if err == nil && (d.header.Salt != d.name.Salt || layOut(d.header.Size, d.layout.indexA).end != d.layout.end) {
+		err = ErrMalformed
+	}
+	if err != nil && !unknown(err) {
+		err = fmt.Errorf("neither header nor trailer is left: %w: %w", ErrNoTrailer, err)
+	}
+	d.layout.stripe = stripeSize(d.header.Size)
+	return err
+}
+
+// eachIndex calls try for what looks like the beginning of an index, until it says true. The salt keeps an index of another
+// segment out.
+func (d *diagnosis) eachIndex(salt uint64, try func(at int64, b []byte) bool) bool {
 	const step = window / 2
 	b := make([]byte, step+indexFields)
 	for base := int64(HeaderSize); base < d.size; base += step {
@@ -119,7 +177,7 @@ func (d *diagnosis) search() bool {
 			return false
 		}
 		for at := 0; at < step && at+indexFields <= n; at += 8 {
-			if le.Uint32(b[at:]) == indexMagic && le.Uint64(b[at+8:]) == d.header.Salt && d.endOf(base+int64(at), b[at:]) {
+			if le.Uint32(b[at:]) == indexMagic && le.Uint64(b[at+8:]) == salt && try(base+int64(at), b[at:at+indexFields]) {
 				return true
 			}
 		}
