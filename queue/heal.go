@@ -124,14 +124,15 @@ func (q *Queue) endHealing() {
 	q.healing.mu.Unlock()
 }
 
-// noteRest writes down which records of a segment nothing gives back: those between the good frames around bad bytes.
+// noteRest writes down which records of a segment nothing gives back: those between the good frames around bad bytes. What
+// every output has done is no loss.
 func (q *Queue) noteRest(f *file, h *segment.Healing, damaged io.ReaderAt) error {
 	image := h.Over(damaged)
 	scan := segment.NewScanner(image, f.name.Salt, segment.HeaderSize, h.Trailer.DataEnd)
 	next, last := f.name.First, f.last.Load()
 	var bad []segment.Part
 	note := func(until uint64) {
-		if len(bad) > 0 && until > next {
+		if len(bad) > 0 && until > next && until > q.lowestDurable() {
 			from, to := bad[0].Offset, bad[len(bad)-1].Offset+bad[len(bad)-1].Size
 			q.noteDamage(f, image, from, to-from, checkpoint.Range{First: next, Last: until - 1}, causeOf(bad[0]), bad[0].Err)
 		}

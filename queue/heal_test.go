@@ -233,46 +233,61 @@ func TestScrubRate(t *testing.T) {
 	b.close() // does not wait for a pass
 }
 
-// TestHealOfADeletedSegment: what is deleted while it is healed does not come back.
+// TestHealOfADeletedSegment: what is deleted while it is healed does not come back, at whatever moment.
 func TestHealOfADeletedSegment(t *testing.T) {
-	b, _, _ := hurt(t, nil)
-	b.open()
-	f := b.q.files.snapshot()[0]
-	path := f.path
-	var once sync.Once
-	b.fsys.PauseBefore(func() {})
-	ready := make(chan struct{})
-	b.q.opt.FS = hooked{b.fsys, func(name string) {
-		if strings.HasSuffix(name, ".healing") {
-			once.Do(func() {
-				close(ready)
-				if !b.q.removeFile(f) {
-					t.Error("not removed")
+	for what, at := range map[string]func(h *hooked, do func()){
+		"before it is copied":   func(h *hooked, do func()) { h.create = do },
+		"before it is replaced": func(h *hooked, do func()) { h.rename = do },
+	} {
+		t.Run(what, func(t *testing.T) {
+			b, _, _ := hurt(t, nil)
+			b.open()
+			f, removed := b.q.files.snapshot()[0], make(chan bool)
+			h := &hooked{FS: b.fsys, create: func() {}, rename: func() {}}
+			at(h, func() {
+				b.q.goroutines.Go(func() {
+					ok := b.q.removeFile(f)
+					select {
+					case removed <- ok:
+					case <-b.ctx.Done():
+					}
+				})
+				select { // it may have to wait for the healing
+				case ok := <-removed:
+					b.q.goroutines.Go(func() { removed <- ok })
+				case <-time.After(100 * time.Millisecond):
 				}
 			})
-		}
-	}}
-	if view := b.q.heal(f, 20000); view == nil {
-		t.Error("what was healed cannot be read")
-	}
-	<-ready
-	if _, err := b.fsys.Stat(path); err == nil {
-		t.Error("the segment has come back")
-	}
-	if infos, _ := b.fsys.ReadDir("/data/quarantine"); len(infos) > 0 {
-		t.Errorf("%d files in quarantine", len(infos))
+			b.q.opt.FS = h
+			b.q.heal(f, 20000)
+			if !<-removed {
+				t.Error("not removed")
+			}
+			if _, err := b.fsys.Stat(f.path); err == nil {
+				t.Error("the segment has come back")
+			}
+		})
 	}
 }
 
-// hooked calls a function before it creates a file.
+// hooked calls functions before it creates and renames what is healed.
 type hooked struct {
 	vfs.FS
-	create func(name string)
+	create, rename func()
 }
 
-func (h hooked) Create(name string) (vfs.File, error) {
-	h.create(name)
+func (h *hooked) Create(name string) (vfs.File, error) {
+	if strings.HasSuffix(name, ".healing") {
+		h.create()
+	}
 	return h.FS.Create(name)
+}
+
+func (h *hooked) Rename(from, to string) error {
+	if strings.HasSuffix(from, ".healing") {
+		h.rename()
+	}
+	return h.FS.Rename(from, to)
 }
 
 // TestNoHealAfterClose: a queue that has closed leaves its directory alone.

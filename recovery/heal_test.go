@@ -183,6 +183,9 @@ func healCrashes(t testing.TB, b *builder, wrap func(*faultfs.FS) vfs.FS) {
 	for n := 0; n <= len(record.Ops()); n++ {
 		for state := range record.States(n, 24, 1) {
 			where := fmt.Sprintf("after %d operations, state %d", n, state.Number)
+			if n == len(record.Ops()) && !bytes.Equal(contentOf(t, state.Disk, b.path(0)), good) {
+				t.Fatalf("%s: the healing was over, and is not durable", where)
+			}
 			intact(t, state.Disk, b.path(0), good, bad, where)
 			removeHealing(state.Disk, testDir)
 			if _, err := Heal(wrap(state.Disk), testDir, b.made[0], HealOptions{}); err != nil {
@@ -344,6 +347,64 @@ func TestHealUnreadable(t *testing.T) {
 	if kept := contentOf(t, b.fs, filepath.Join(testDir, h.Quarantine)); !bytes.Equal(kept[4096:5000], was[4096:5000]) {
 		t.Error("what could not be read is not in quarantine")
 	}
+}
+
+// TestHealOfAFlakyDisk: a disk that gives another byte, without an error, from some read on. Whenever that begins, the
+// segment is as it was or as it should be.
+func TestHealOfAFlakyDisk(t *testing.T) {
+	b, was := hurtQueue(t, damagedOnes["a bit"].hurt)
+	bad := contentOf(t, b.fs, b.path(0))
+	refused := 0
+	for from := 1; ; from++ {
+		disk := &flaky{FS: b.fs.Crash(faultfs.Keep, 0), name: b.path(0), at: b.of(45).offset + 60, from: from}
+		h, err := Heal(disk, testDir, b.made[0], HealOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := contentOf(t, disk.FS, b.path(0))
+		if h.Replaced && !bytes.Equal(now, was) || !h.Replaced && !bytes.Equal(now, bad) || h.Replaced == (h.Waits != nil) {
+			t.Fatalf("from read %d on: %+v", from, h)
+		}
+		if !h.Replaced {
+			refused++
+		}
+		if disk.reads < from {
+			break
+		}
+	}
+	if refused == 0 {
+		t.Error("it never showed")
+	}
+}
+
+// flaky gives a byte of one file inverted from some read on.
+type flaky struct {
+	*faultfs.FS
+	name        string
+	at          int64
+	reads, from int
+}
+
+func (f *flaky) Open(name string) (vfs.File, error) {
+	file, err := f.FS.Open(name)
+	if err == nil && name == f.name {
+		file = flakyFile{file, f}
+	}
+	return file, err
+}
+
+type flakyFile struct {
+	vfs.File
+	f *flaky
+}
+
+func (f flakyFile) ReadAt(b []byte, offset int64) (int, error) {
+	n, err := f.File.ReadAt(b, offset)
+	f.f.reads++
+	if at := f.f.at - offset; f.f.reads >= f.f.from && at >= 0 && at < int64(n) {
+		b[at] ^= 0xff
+	}
+	return n, err
 }
 
 // TestHealNotWanted: a segment that is deleted meanwhile does not come back.
