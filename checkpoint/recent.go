@@ -105,10 +105,19 @@ func (r *Recent) Note(key string, p Position) error {
 	return nil
 }
 
-// Save is that of the store. What is gone leaves the file after it.
+// Save is that of the store. What is gone leaves the file before it, durably: an older position, which a power loss could
+// bring back there, must find a newer one in the store.
 func (r *Recent) Save(positions map[string]Position, gone ...string) error {
-	if err := r.Store.Save(positions, gone...); err != nil {
+	if err := r.remove(gone); err != nil {
 		return err
+	}
+	return r.Store.Save(positions, gone...)
+}
+
+// remove frees the slots of these keys. The sync is needed also where this process has written none.
+func (r *Recent) remove(gone []string) error {
+	if len(gone) == 0 {
+		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,6 +132,9 @@ func (r *Recent) Save(positions map[string]Position, gone ...string) error {
 		}
 		delete(r.slots, key)
 		r.spare = append(r.spare, at)
+	}
+	if err := r.file.Sync(); err != nil {
+		return fmt.Errorf("sync recent positions: %w", err)
 	}
 	return nil
 }

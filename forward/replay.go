@@ -24,6 +24,13 @@ const replayPatience = 2 * time.Second
 
 const replayRest = "replay the rest"
 
+// The queue does not give up at once what the disk refuses. A replay asks for it again that often, and longer than the queue takes
+// to give up a part of a disk that gives others.
+const (
+	replayPause = 250 * time.Millisecond
+	replayAsks  = 90 * time.Second
+)
+
 // ReplayOptions say what a replay puts back, and where.
 type ReplayOptions struct {
 	From   string         // a dead-letter queue
@@ -113,7 +120,7 @@ func (r *replay) run(ctx context.Context) error {
 	}
 	r.done.All = r.from.Status().Mark
 	r.reader = r.from.Preview(ReplayName)
-	some, err := r.look()
+	some, err := r.look(ctx)
 	r.reader.Close()
 	if err != nil {
 		return err
@@ -127,7 +134,7 @@ func (r *replay) run(ctx context.Context) error {
 	}
 	r.reader = r.from.Reader(ReplayName, queue.Oldest)
 	defer r.reader.Close()
-	err = r.each(func(f *segment.Frame, letters []letter) error { return r.put(ctx, f, letters) })
+	err = r.each(ctx, func(f *segment.Frame, letters []letter) error { return r.put(ctx, f, letters) })
 	if err != nil {
 		return err
 	}
@@ -142,7 +149,7 @@ type letter struct {
 }
 
 // look makes sure, before anything is moved, that all of them can be, and says whether there are any.
-func (r *replay) look() (some bool, err error) {
+func (r *replay) look(ctx context.Context) (some bool, err error) {
 	known := map[string]bool{}
 	for _, o := range r.into.Status().Outputs {
 		known[o.Name] = true
@@ -151,7 +158,7 @@ func (r *replay) look() (some bool, err error) {
 	if r.output != "" && !known[r.output] {
 		unknown[r.output] = 0
 	}
-	err = r.each(func(_ *segment.Frame, letters []letter) error {
+	err = r.each(ctx, func(_ *segment.Frame, letters []letter) error {
 		some = true
 		for _, l := range letters {
 			if !known[l.output] {
@@ -172,14 +179,11 @@ func (r *replay) look() (some bool, err error) {
 }
 
 // each calls fn for each frame of dead letters that no replay has got past, with those in it that are not put back yet.
-func (r *replay) each(fn func(*segment.Frame, []letter) error) error {
+func (r *replay) each(ctx context.Context, fn func(*segment.Frame, []letter) error) error {
 	var f segment.Frame
 	var letters []letter
 	for {
-		ok, lost, err := r.reader.TryNext(&f)
-		if lost.Last != 0 {
-			r.lost = r.lost.Add(lost.First, lost.Last)
-		}
+		ok, err := r.next(ctx, &f)
 		if err != nil {
 			return fmt.Errorf("read dead letters: %w", err)
 		}
@@ -191,6 +195,19 @@ func (r *replay) each(fn func(*segment.Frame, []letter) error) error {
 		}
 		if err := fn(&f, letters); err != nil {
 			return err
+		}
+	}
+}
+
+// next is the next frame; ok is false where there is none.
+func (r *replay) next(ctx context.Context, f *segment.Frame) (ok bool, err error) {
+	for began := time.Now(); ; {
+		ok, lost, err := r.reader.TryNext(f)
+		if lost.Last != 0 {
+			r.lost = r.lost.Add(lost.First, lost.Last)
+		}
+		if err == nil || time.Since(began) >= replayAsks || !pause(ctx, replayPause) {
+			return ok, err
 		}
 	}
 }

@@ -125,12 +125,15 @@ func (q *Queue) Forget(output string) error {
 	if !q.noteGivenUp(recovery.CauseForgotten, output, q.undone(r)) {
 		return fmt.Errorf("forget output %s: the loss ledger, which has to tell of its records, cannot be written; make room on the disk", output)
 	}
-	// The checkpoint before the log: where only that is gone, the output comes back from the log, and is forgotten again.
-	if err := q.store.Save(nil, checkpoint.Key(output)); err != nil {
+	// The log has an older position of it, by which it would miss records that it has done. So the last one stays in the
+	// store until the log has none.
+	last, _ := r.position(q.epoch)
+	if err := q.store.Save(map[string]checkpoint.Position{checkpoint.Key(output): last}); err != nil {
 		return fmt.Errorf("forget output %s: %w", output, err)
 	}
 	records, bytes := r.Backlog()
 	delete(q.readers, output)
+	q.forgetting.begin(output, last.Stream)
 	q.forgotten.Store(true)
 	q.counters.forgotten.Add(1)
 	q.counters.forgottenRecords.Add(records)

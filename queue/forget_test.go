@@ -216,12 +216,13 @@ func TestForgetAtOnce(t *testing.T) {
 	if _, there := b.output("a"); there {
 		t.Error("still known")
 	}
-	if stored, err := b.store.Reopen().Load(); err != nil || len(stored) != 1 {
-		t.Errorf("the store has %v, %v", stored, err)
-	}
 	waitFor(t, "the log", func() bool {
 		survey, err := recovery.TakeSurvey(b.fsys, "/data")
 		return err == nil && len(survey.Outputs) == 1
+	})
+	waitFor(t, "the store", func() bool {
+		stored, err := b.store.Reopen().Load()
+		return err == nil && len(stored) == 1
 	})
 }
 

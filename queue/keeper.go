@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math"
 	"runtime/pprof"
@@ -41,7 +42,7 @@ func (q *Queue) keepUp() {
 		}
 		moved := q.sources.changed()
 		changed := q.dirty() || moved || q.forgotten.Swap(false)
-		if err := q.saveCheckpoints(); err != nil {
+		if err := errors.Join(q.forgetLogged(), q.saveCheckpoints()); err != nil {
 			q.counters.saveErrors.Add(1)
 			q.opt.Log.Warn("checkpoints not saved; trying again", "error", err)
 			if isFull(err) {

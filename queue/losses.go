@@ -2,6 +2,7 @@ package queue
 
 import (
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -72,42 +73,76 @@ func (q *Queue) writeLossesLocked(losses ...recovery.Loss) error {
 	return err
 }
 
-// noteDropped counts and writes down what of a segment some output has neither done nor in its hands. What the ledger
-// tells of already is not lost again.
+// noteDropped counts and writes down what of a segment some output has neither done nor in its hands, with the outputs that
+// miss it. What the ledger tells of already is not lost again. What is in somebody's hands may still be done; if it is not,
+// noteSkipped tells of it.
 func (q *Queue) noteDropped(f *file, all checkpoint.Range) {
-	var missing checkpoint.Ranges
-	var names []string
+	missing := map[string][]checkpoint.Range{}
 	for _, r := range q.known() {
-		parts := r.missing(all)
-		for _, part := range parts {
-			missing = missing.Add(part.First, part.Last)
-		}
-		if len(parts) > 0 {
-			names = append(names, r.name)
-		}
+		missing[r.name] = r.missing(all)
 	}
-	if len(q.known()) == 0 {
-		missing = missing.Add(all.First, all.Last)
-	}
-	slices.Sort(names)
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
-	before := q.counters.droppedOldest.Load()
-	defer func() {
-		if n := q.counters.droppedOldest.Load() - before; n > 0 {
-			d := &q.losses.dropped
-			d.records, d.segments, d.outputs = d.records+n, d.segments+1, append(d.outputs, names...)
-			q.keep.poke()
-		}
-	}()
-	for _, part := range missing {
-		for _, lost := range q.untoldLocked(part) {
-			loss := lossOf(lost.First, lost.Last, lost.Last-lost.First+1, "drop_oldest", "yes")
-			loss.Segment, loss.Outputs = f.name.String(), names
-			q.counters.droppedOldest.Add(loss.Count)
-			q.noteOrKeepLocked(loss)
+	var lines []missed
+	if len(missing) == 0 {
+		for _, part := range q.untoldLocked(all) {
+			lines = append(lines, missed{Range: part})
 		}
 	}
+	untold := map[string]checkpoint.Ranges{}
+	for name, parts := range missing {
+		for _, part := range parts {
+			for _, lost := range q.untoldOfLocked(name, part) {
+				untold[name] = untold[name].Add(lost.First, lost.Last)
+			}
+		}
+	}
+	d := &q.losses.dropped
+	before := d.records
+	for _, m := range append(lines, byOutputs(untold)...) {
+		loss := lossOf(m.First, m.Last, m.Last-m.First+1, "drop_oldest", "yes")
+		loss.Segment, loss.Outputs = f.name.String(), m.outputs
+		n := checkpoint.Ranges(q.untoldLocked(m.Range)).Count()
+		q.counters.droppedOldest.Add(n)
+		d.records, d.outputs = d.records+n, append(d.outputs, m.outputs...)
+		q.noteOrKeepLocked(loss)
+	}
+	if d.records > before {
+		d.segments++
+		q.keep.poke()
+	}
+}
+
+// missed is a range of records and the outputs that miss all of it.
+type missed struct {
+	checkpoint.Range
+	outputs []string
+}
+
+// byOutputs are the ranges that the same outputs miss, in order.
+func byOutputs(missing map[string]checkpoint.Ranges) []missed {
+	var cuts []uint64 // where somebody's ranges begin, or have ended
+	for _, ranges := range missing {
+		for _, r := range ranges {
+			cuts = append(cuts, r.First, r.Last+1)
+		}
+	}
+	slices.Sort(cuts)
+	cuts = slices.Compact(cuts)
+	names := slices.Sorted(maps.Keys(missing))
+	var parts []missed
+	for i := 1; i < len(cuts); i++ {
+		part := missed{Range: checkpoint.Range{First: cuts[i-1], Last: cuts[i] - 1}}
+		for _, name := range names {
+			if len(missing[name].Without(part.First, part.First)) == 0 {
+				part.outputs = append(part.outputs, name)
+			}
+		}
+		if len(part.outputs) > 0 {
+			parts = append(parts, part)
+		}
+	}
+	return parts
 }
 
 // tellDropped logs what drop_oldest has dropped since the last time, as one line every so often. It returns when to call
@@ -172,7 +207,7 @@ func (q *Queue) noteGone(output string, lost checkpoint.Range) {
 	}
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
-	for _, r := range q.untoldLocked(lost) {
+	for _, r := range q.ungivenLocked(output, lost) {
 		if q.unused.First <= r.First && r.Last <= q.unused.Last {
 			continue
 		}

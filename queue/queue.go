@@ -71,6 +71,8 @@ type Queue struct {
 	readers   map[string]*Reader // of every known output, in use or not
 	forgotten atomic.Bool        // some output was forgotten, and the log has to be told
 
+	forgetting forgetting
+
 	limits        atomic.Pointer[limits]
 	limitsChanged atomic.Bool             // the writer has not looked at them yet
 	dropUntil     atomic.Uint64           // up to this sequence the oldest may be dropped, whatever WhenFull is by now
@@ -262,7 +264,7 @@ func (q *Queue) Close() error {
 		r.missHeld()
 	}
 	q.flushUnwritten()
-	err := errors.Join(q.closeErr, q.saveCheckpoints(), q.store.Close(), q.losses.close(), q.lock.Close())
+	err := errors.Join(q.closeErr, q.forgetLogged(), q.saveCheckpoints(), q.store.Close(), q.losses.close(), q.lock.Close())
 	if err != nil {
 		q.closeErr = fmt.Errorf("close queue in %s: %w", q.opt.Dir, err)
 	}

@@ -26,10 +26,10 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 		r.scan.Extend(end)
 		r.end = end
 	}
-	for {
+	for followed := false; ; { // by a good frame, if something that is needed is bad
 		part, err := r.scan.Next()
 		if errors.Is(err, io.EOF) {
-			return r.endOfFile()
+			return r.endOfFile(followed)
 		}
 		if err != nil {
 			return lost, false, fmt.Errorf("read %s: %w", r.in.path, err)
@@ -45,11 +45,11 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 			r.at, r.bad = part.Offset+part.Size, r.bad[:0]
 			continue
 		}
-		if h.Type != segment.Data {
+		if followed = true; h.Type != segment.Data {
 			continue // what is missing stands before it
 		}
 		if h.First > r.in.last.Load() {
-			return r.endOfFile() // superseded: written again in the next segment after a failed sync
+			return r.endOfFile(followed) // superseded: written again in the next segment after a failed sync
 		}
 		if h.First > r.next {
 			if err := r.withheld(true); err != nil {
@@ -171,12 +171,12 @@ func (r *Reader) closeFile() {
 
 // endOfFile is reached without having found next. What the segment should still hold is lost; if it should hold
 // nothing more, or has grown meanwhile, the next look finds the rest.
-func (r *Reader) endOfFile() (lost checkpoint.Range, found bool, err error) {
+func (r *Reader) endOfFile(followed bool) (lost checkpoint.Range, found bool, err error) {
 	if r.in.end.Load() > r.end || !r.q.files.holds(r.in) {
 		return lost, false, nil // it has grown, or is dropped and cut
 	}
 	if last := r.in.last.Load(); r.next <= last {
-		if err := r.withheld(false); err != nil {
+		if err := r.withheld(followed); err != nil {
 			return lost, false, err
 		}
 		lost = checkpoint.Range{First: r.next, Last: last}

@@ -62,7 +62,7 @@ func (q *Queue) Reader(output string, start StartAt) *Reader {
 		if start == Newest {
 			floor = q.mark.Load() + 1
 		}
-		r = q.knownReader(output, checkpoint.Position{Floor: floor})
+		r = q.knownReader(output, checkpoint.Position{Stream: q.forgetting.end(output), Floor: floor})
 		r.version++ // saved at once: from now on the queue holds records for this output
 		r.durable = 0
 		r.note()

@@ -76,6 +76,30 @@ func TestRefusedInFrontOfPositions(t *testing.T) {
 	}
 }
 
+// TestRefusedLastRecord: positions behind the last record of a segment show as well as records that the disk gives the rest.
+func TestRefusedLastRecord(t *testing.T) {
+	b := newBench(t, func(o *Options) {
+		o.SegmentSize, o.readPatience, o.awayPatience = 1<<20, 100*time.Millisecond, time.Hour
+	})
+	b.fill(3, 8000)
+	last := b.q.files.snapshot()[0].end.Load() - 4000
+	b.reopen()
+	r := b.q.Reader("out", Oldest)
+	b.refuseReads(sector(b.q.files.snapshot()[0].path, last))
+	b.take(r, 2)
+	var f segment.Frame
+	var lost uint64
+	waitFor(t, "the last record is given up", func() bool {
+		_, gone, _ := r.TryNext(&f)
+		lost += countOf(gone)
+		return lost > 0
+	})
+	b.refuseReads(nil)
+	if l := b.ledger(); lost != 1 || len(l) != 1 || l[0].Cause != "unreadable" {
+		t.Errorf("%d lost, the ledger has %+v", lost, l)
+	}
+}
+
 // TestRefusedAgain: how long the disk has refused counts from the first of refusals that follow each other. One from before
 // the records were read, or from long ago, is none of them.
 func TestRefusedAgain(t *testing.T) {

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"time"
 
 	"logmule/checkpoint"
@@ -22,12 +23,37 @@ func (q *Queue) noteOrKeepLocked(loss recovery.Loss) {
 
 // untoldLocked is what of the sequences of r neither the ledger tells of nor a loss that waits for it.
 func (q *Queue) untoldLocked(r checkpoint.Range) []checkpoint.Range {
+	return q.notWaitingLocked(q.losses.ledger.Untold(r), func(recovery.Loss) bool { return true })
+}
+
+// untoldOfLocked is untoldLocked for one output: others may have missed the same earlier.
+func (q *Queue) untoldOfLocked(output string, r checkpoint.Range) []checkpoint.Range {
+	return q.notWaitingLocked(q.losses.ledger.UntoldOf(output, r), func(loss recovery.Loss) bool {
+		return len(loss.Outputs) == 0 || slices.Contains(loss.Outputs, output)
+	})
+}
+
+// ungivenLocked is untoldOfLocked without what the ledger says that the output has given up: where a crash has brought an
+// older position of it back, it misses nothing more.
+func (q *Queue) ungivenLocked(output string, r checkpoint.Range) []checkpoint.Range {
+	var missed []checkpoint.Range
+	for _, part := range q.losses.ledger.Ungiven(recovery.CauseBacklog, output, r) {
+		for _, kept := range q.losses.ledger.Ungiven(recovery.CauseForgotten, output, part) {
+			missed = append(missed, q.untoldOfLocked(output, kept)...)
+		}
+	}
+	return missed
+}
+
+// notWaitingLocked leaves out what the losses tell of that wait and match.
+func (q *Queue) notWaitingLocked(parts []checkpoint.Range, match func(recovery.Loss) bool) (untold []checkpoint.Range) {
 	var waiting checkpoint.Ranges
 	for _, loss := range q.losses.unwritten {
-		waiting = waiting.Add(loss.First, loss.Last)
+		if match(loss) {
+			waiting = waiting.Add(loss.First, loss.Last)
+		}
 	}
-	var untold []checkpoint.Range
-	for _, part := range q.losses.ledger.Untold(r) {
+	for _, part := range parts {
 		untold = append(untold, waiting.Without(part.First, part.Last)...)
 	}
 	return untold

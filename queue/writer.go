@@ -256,6 +256,9 @@ func (w *writer) settle() {
 	apply(w.sources, w.moving) // before the records: those that came later for the same key are behind them in the log
 	w.q.sources.settled(w.moving)
 	w.moving, w.placed = nil, false
+	if w.q.forgetting.logged(w.known) {
+		w.q.keep.poke()
+	}
 	held := 0
 	for _, d := range w.unsynced {
 		w.q.counters.records.Add(uint64(d.header.Count))

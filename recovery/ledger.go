@@ -19,7 +19,8 @@ import (
 // ledgerFile is the loss ledger in the data directory.
 const ledgerFile = "losses.jsonl"
 
-// Loss is one line of the loss ledger: records that no output will get, or damaged bytes that cost no record (Count 0).
+// Loss is one line of the loss ledger: records that some or all outputs will not get, or damaged bytes that cost no record
+// (Count 0). For each output a lost record is told of once; where outputs miss it one after the other there is a line for each.
 type Loss struct {
 	Time         time.Time `json:"time"`
 	First        uint64    `json:"first"` // 0: the records never had a sequence, or none is lost
@@ -76,6 +77,7 @@ type ledgerSums struct {
 	given   map[givenUp]checkpoint.Ranges // what outputs have given up
 	bad     int                           // lines that cannot be read
 	told    checkpoint.Ranges             // sequences that some line tells of
+	missed  map[string]checkpoint.Ranges  // of these, by output, those whose line names it
 	lost    checkpoint.Ranges             // sequences that no output will get
 	spots   map[spot]struct{}             // places that are written down
 }
@@ -144,8 +146,18 @@ func (s *ledgerSums) book(loss Loss) {
 	if loss.Cause == CauseRewind {
 		return
 	}
-	s.records += loss.Count
+	if loss.First == 0 {
+		s.records += loss.Count
+	} else {
+		s.records += checkpoint.Ranges(s.told.Without(loss.First, loss.Last)).Count()
+	}
 	s.told = s.told.Add(loss.First, loss.Last)
+	for _, output := range loss.Outputs {
+		if s.missed == nil {
+			s.missed = map[string]checkpoint.Ranges{}
+		}
+		s.missed[output] = s.missed[output].Add(loss.First, loss.Last)
+	}
 	if len(loss.Outputs) == 0 {
 		s.lost = s.lost.Add(loss.First, loss.Last)
 	}
@@ -238,6 +250,17 @@ func (l *Ledger) Untold(r checkpoint.Range) []checkpoint.Range {
 	return l.mu.told.Without(r.First, r.Last)
 }
 
+// UntoldOf is what of the sequences of r no line says that this output, or all, had not got.
+func (l *Ledger) UntoldOf(output string, r checkpoint.Range) []checkpoint.Range {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var untold []checkpoint.Range
+	for _, part := range l.mu.lost.Without(r.First, r.Last) {
+		untold = append(untold, l.mu.missed[output].Without(part.First, part.Last)...)
+	}
+	return untold
+}
+
 // Ungiven is what of the sequences of r no line of that cause, CauseBacklog or CauseForgotten, tells of for that output.
 func (l *Ledger) Ungiven(cause, output string, r checkpoint.Range) []checkpoint.Range {
 	l.mu.Lock()
@@ -245,7 +268,7 @@ func (l *Ledger) Ungiven(cause, output string, r checkpoint.Range) []checkpoint.
 	return l.mu.given[givenUp{cause, output}].Without(r.First, r.Last)
 }
 
-// Total is how many lost records the ledger tells of, and how many lines it has. Records that only one output has given
+// Total is how many lost records the ledger tells of, each counted once, and how many lines it has. Records that only one output has given
 // up or skipped are not among them.
 func (l *Ledger) Total() (records uint64, lines int) {
 	l.mu.Lock()

@@ -89,6 +89,7 @@ func (b *body) wrote(info httptrace.WroteRequestInfo) {
 	}
 }
 
+// reachedLocked notes how much was sent so far. b.mu is held.
 func (b *body) reachedLocked() {
 	if b.wire != nil {
 		b.upto = b.wire.sent.Load()

@@ -60,17 +60,17 @@ func (s *UDPSink) Dropped() (uint64, error) {
 	at := s.conn.LocalAddr().(*net.UDPAddr)
 	ip := at.IP.To4()
 	local := fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], at.Port)
-	for range 100 { // a reading leaves sockets out when others come and go meanwhile
-		table, err := os.ReadFile("/proc/net/udp")
-		if err != nil {
-			return 0, fmt.Errorf("count dropped datagrams: %w", err)
-		}
-		for line := range bytes.Lines(table) {
-			fields := strings.Fields(string(line))
-			if len(fields) > 12 && fields[1] == local {
-				return strconv.ParseUint(fields[len(fields)-1], 10, 64)
-			}
+	// /proc/net is that of the first thread, which a test may have put into a network namespace.
+	const table = "/proc/thread-self/net/udp"
+	sockets, err := os.ReadFile(table)
+	if err != nil {
+		return 0, fmt.Errorf("count dropped datagrams: %w", err)
+	}
+	for line := range bytes.Lines(sockets) {
+		fields := strings.Fields(string(line))
+		if len(fields) > 12 && fields[1] == local {
+			return strconv.ParseUint(fields[len(fields)-1], 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("count dropped datagrams: %s is not in /proc/net/udp", s.Address)
+	return 0, fmt.Errorf("count dropped datagrams: %s is not in %s", s.Address, table)
 }

@@ -239,7 +239,7 @@ func (j *trial) delivered(name string, o *outputModel, came map[uint64]bool) {
 	}
 	for _, owed := range []map[uint64]int{j.m.acked, o.given} {
 		for s := range owed {
-			if !came[s] && binds(owed, s, j.n) && !binds(o.taken, s, j.n) && !j.excused(s) {
+			if !came[s] && binds(owed, s, j.n) && !binds(o.taken, s, j.n) && !j.excused(name, s) {
 				j.lost++
 				j.fail("record %d never comes to %s, to which it was owed (here: %v, retained from %d on)", s, name, j.there[s], j.oldest)
 			}
@@ -258,13 +258,14 @@ func (j *trial) mayRepeat(o *outputModel, s uint64) bool {
 	return !j.p.calm || j.n == 0 || len(j.m.times) < j.n || j.m.times[j.n-1]-o.safeAt[s] < logBehind
 }
 
-// excused tells whether the ledger says why a record does not come, and may.
-func (j *trial) excused(s uint64) bool {
+// excused tells whether the ledger says why a record does not come to an output, and may.
+func (j *trial) excused(name string, s uint64) bool {
 	if len(j.m.hurt) > 0 && !j.m.hurt[s] {
 		return false
 	}
 	for _, loss := range j.losses {
-		if loss.First <= s && s <= loss.Last && slices.Contains(j.p.causes, loss.Cause) {
+		if loss.First <= s && s <= loss.Last && slices.Contains(j.p.causes, loss.Cause) &&
+			(len(loss.Outputs) == 0 || slices.Contains(loss.Outputs, name)) {
 			j.declared++
 			return true
 		}

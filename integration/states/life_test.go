@@ -87,6 +87,9 @@ func (p phase) options(fsys *faultfs.FS) queue.Options {
 // open opens the queue.
 func (l *life) open() {
 	l.t.Helper()
+	if len(l.m.sources) > 0 {
+		l.m.survived(l.found())
+	}
 	var err error
 	if l.q, err = queue.Open(l.opt); err != nil {
 		l.t.Fatalf("open: %v", err)
@@ -94,7 +97,39 @@ func (l *life) open() {
 	var cancel context.CancelFunc
 	l.ctx, cancel = context.WithCancel(context.Background())
 	l.stop = cancel
-	l.m.survived(l.q)
+}
+
+// found is what a start finds on the disk: the first record that is retained, and which there are. It looks at a copy, on
+// which nothing is deleted meanwhile because it is delivered.
+func (l *life) found() (first uint64, there map[uint64]bool) {
+	l.t.Helper()
+	opt, copied := l.opt, l.fs.Crash(faultfs.Keep, 0)
+	copied.SetFree(1 << 30)
+	opt.FS, opt.MaxSize, opt.WhenFull, opt.KeepFor = copied, 1<<29, queue.Block, time.Hour
+	opt.OpenStore = func(path string) (checkpoint.Store, []checkpoint.Problem, error) { return openStore(copied, path) }
+	q, err := queue.Open(opt)
+	if err != nil {
+		l.t.Fatalf("open a copy: %v", err)
+	}
+	first, there = q.Status().First, map[uint64]bool{}
+	r := q.Preview("nobody")
+	for f := (segment.Frame{}); ; {
+		ok, _, err := r.TryNext(&f)
+		if err != nil {
+			l.t.Errorf("read a copy: %v", err)
+		}
+		if !ok {
+			break
+		}
+		for s := f.First; s <= f.Last(); s++ {
+			there[s] = true
+		}
+	}
+	r.Close()
+	if err := q.Close(); err != nil {
+		l.t.Errorf("close a copy: %v", err)
+	}
+	return first, there
 }
 
 // close ends outputs and queue; then everything is durable that can be.

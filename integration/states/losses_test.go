@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strings"
 
 	"logmule/checkpoint"
 	"logmule/queue/vfs"
@@ -24,17 +23,22 @@ func (j *trial) ledger() {
 			}
 			continue
 		}
-		key := strings.Join(loss.Outputs, ",")
+		names := loss.Outputs
+		if len(names) == 0 {
+			names = []string{""} // all
+		}
 		for s := loss.First; s <= loss.Last; s++ {
 			if !slices.Contains(j.p.causes, loss.Cause) && binds(j.m.acked, s, j.n) && !(j.bare && j.takenByAll(s, loss.Outputs)) {
 				j.fail("the ledger says that record %d is lost: %+v", s, loss)
 				break
 			}
 		}
-		if checkpoint.Ranges(told[key].Without(loss.First, loss.Last)).Count() < loss.Last-loss.First+1 {
-			j.fail("the ledger tells twice of records %d to %d", loss.First, loss.Last)
+		for _, name := range names {
+			if checkpoint.Ranges(told[name].Without(loss.First, loss.Last)).Count() < loss.Last-loss.First+1 {
+				j.fail("the ledger tells %q twice of records %d to %d", name, loss.First, loss.Last)
+			}
+			told[name] = told[name].Add(loss.First, loss.Last)
 		}
-		told[key] = told[key].Add(loss.First, loss.Last)
 	}
 	for _, loss := range j.losses {
 		if was := j.m.evidence[loss.Segment]; was != nil && loss.Quarantine != "" {

@@ -7,9 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"logmule/queue"
-	"logmule/queue/segment"
 )
 
 // never is the moment of what did not happen.
@@ -130,20 +127,9 @@ func (m *model) follows(output string) {
 	m.output(output)
 }
 
-// survived looks at what a start has left of an earlier life: steps whose records are gone never happened.
-func (m *model) survived(q *queue.Queue) {
-	first := q.Status().First
-	there := map[uint64]bool{}
-	r := q.Preview("nobody")
-	defer r.Close()
-	for f := (segment.Frame{}); ; {
-		if ok, _, err := r.TryNext(&f); !ok || err != nil {
-			break
-		}
-		for s := f.First; s <= f.Last(); s++ {
-			there[s] = true
-		}
-	}
+// survived takes note of what a start finds of an earlier life, from the first record on that is retained: steps whose records
+// are gone never happened.
+func (m *model) survived(first uint64, there map[uint64]bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for key, steps := range m.sources {

@@ -94,8 +94,7 @@ func (s *site) losses(n int, rows map[string]*row) {
 				rows[s.latest].ready = max(rows[s.latest].ready, took)
 			}
 			s.latest = name
-			// What the loss has left is clean, before anything has looked at it; but a disk that failed may have left segments without trailers.
-			if c.trouble.Err == 0 && s.r.IntN(8) == 0 {
+			if s.r.IntN(8) == 0 { // what the loss has left is clean, before anything has looked at it
 				s.clean()
 			}
 			if rows[name] == nil {

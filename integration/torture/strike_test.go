@@ -26,6 +26,7 @@ type fault struct {
 	lossy bool          // it destroys records
 	reads bool          // segments are read from the disk meanwhile
 	says  string        // what the log has to say
+	costs func() int    // records that are lost at most; nil: nobody knows
 }
 
 // loudest is how many lines the daemon may log for one fault: each thing that fails says so once, and what repeats is folded.
@@ -37,6 +38,7 @@ const folded = 15 * time.Second
 // strike does one fault to a disk of the world, and sees to it that the world meets it as it should.
 func (w *world) strike(d *disk.Disk, f fault) {
 	w.t.Helper()
+	w.lossy = w.lossy || f.lossy
 	w.moves(nil, "before: "+f.name)
 	if f.reads { // what is in memory is not read
 		w.Wait("the output late has to read from the disk", func() bool { return w.counters()["segments/"] >= 4 })
@@ -85,6 +87,9 @@ func (w *world) strike(d *disk.Disk, f fault) {
 	}
 	if lost := w.counters()["ledger/"] - ledger; !f.lossy && lost > 0 {
 		w.t.Errorf("%s: %v records are in the loss ledger", f.name, lost)
+	}
+	if lost := w.counters()["ledger/"] - ledger; f.costs != nil && int(lost) > f.costs() {
+		w.t.Errorf("%s: %v records are lost, of which %d were in the damaged frame", f.name, lost, f.costs())
 	}
 	w.t.Logf("%s: %v, back after %v", f.name, time.Since(began).Round(time.Millisecond), backs["input http"].Round(time.Millisecond))
 	w.note(f, held, backs, statuses(answers, w.answers()), uint64(w.counters()["ledger/"]-ledger),

@@ -35,6 +35,7 @@ type world struct {
 	taken                map[string]float64   // by each input of this process, when the world last settled
 	said                 map[string]time.Time // when the log last said what faults are known by
 	rows                 []reliability.Row    // of the faults so far
+	lossy                bool                 // one of them destroyed records
 }
 
 // places are where a world has its files.
