@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
@@ -18,9 +19,13 @@ type healing struct {
 
 // attempts are what is remembered of a segment that could not be healed, or not wholly.
 type attempts struct {
-	vain map[int64]struct{} // where bad bytes were met that nothing gives back
-	told bool               // that it waits
+	vain map[int64]time.Time // where bad bytes were met that nothing gave back, and when
+	told bool                // that it waits
 }
+
+// healAgain is how long nobody else looks at bad bytes that nothing gave back. What was bad in one read only may be bad on the
+// disk later.
+const healAgain = time.Minute
 
 // heal makes good what can be made good of a segment with bad bytes at this offset. Whoever reads it opens it again
 // afterwards, and reads it over view, where there is one: then the disk had no room for the healed file, or may yet give
@@ -34,7 +39,7 @@ func (q *Queue) heal(f *file, offset int64) (view *segment.Healing) {
 	if q.isClosing() || !q.files.holds(f) {
 		return nil
 	}
-	if _, vain := q.attemptsLocked(f).vain[offset]; vain {
+	if at, vain := q.attemptsLocked(f).vain[offset]; vain && time.Since(at) < healAgain {
 		return nil
 	}
 	h, err := q.healLocked(f)
@@ -43,7 +48,7 @@ func (q *Queue) heal(f *file, offset int64) (view *segment.Healing) {
 	case err == nil && h.Won():
 		return h.Healing
 	default:
-		q.attemptsLocked(f).vain[offset] = struct{}{}
+		q.attemptsLocked(f).vain[offset] = time.Now()
 	}
 	return nil
 }
@@ -61,7 +66,7 @@ func (q *Queue) attemptsLocked(f *file) *attempts {
 	if q.healing.known == nil {
 		q.healing.known = map[*file]*attempts{}
 	}
-	a := &attempts{vain: map[int64]struct{}{}}
+	a := &attempts{vain: map[int64]time.Time{}}
 	q.healing.known[f] = a
 	return a
 }

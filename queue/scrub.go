@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"runtime/pprof"
@@ -16,10 +17,18 @@ import (
 // that nobody reads for weeks are healed while their parity can do that.
 func (q *Queue) scrub() {
 	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("queue", "scrubber")))
+	refused := false // and that was said
 	for {
 		began := time.Now()
-		if q.scrubRate() > 0 && q.scrubAll() {
-			q.scrubbed.Store(time.Now().UnixNano())
+		if q.scrubRate() > 0 {
+			whole, err := q.scrubAll()
+			if whole {
+				q.scrubbed.Store(time.Now().UnixNano())
+			}
+			if err != nil && !refused {
+				q.opt.Log.Warn("segments cannot be scrubbed; trying again with each pass", "error", err)
+			}
+			refused = err != nil
 		}
 		wait := time.NewTimer(q.opt.scrubEvery - time.Since(began))
 		rest := wait.C
@@ -39,21 +48,22 @@ func (q *Queue) scrub() {
 
 func (q *Queue) scrubRate() int64 { return q.limits.Load().ScrubRate }
 
-// scrubAll is one pass. It says whether it has come to its end.
-func (q *Queue) scrubAll() bool {
+// scrubAll is one pass. It says whether it has come to its end, and why it could not look at a segment, for the first of
+// them; such a pass is no full one.
+func (q *Queue) scrubAll() (whole bool, refused error) {
 	for _, f := range q.files.snapshot() {
 		if !f.settled.Load() || !q.files.holds(f) {
 			continue
 		}
 		err := q.scrubFile(f)
 		if errors.Is(err, errScrubEnds) {
-			return false
+			return false, refused
 		}
-		if err != nil && q.files.holds(f) && !errors.Is(err, segment.ErrNoTrailer) {
-			q.opt.Log.Warn("segment not scrubbed", "segment", f.path, "error", err)
+		if err != nil && refused == nil && q.files.holds(f) && !errors.Is(err, segment.ErrNoTrailer) {
+			refused = fmt.Errorf("scrub %s: %w", f.path, err)
 		}
 	}
-	return true
+	return refused == nil, refused
 }
 
 // scrubFile holds all of a segment against its checksums, heals what can be healed and writes down what cannot.
