@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,6 +119,59 @@ func TestHeal(t *testing.T) {
 				t.Errorf("second healing: %+v, %v, %v", again, err, b.fs.Trace()[ops:])
 			}
 		})
+	}
+}
+
+// TestHealDoesWhatFsckSays: whatever is damaged, what fsck promises to heal is what is healed, to the byte, what it says is lost
+// is what is lost afterwards, and every record that it counts can be read.
+func TestHealDoesWhatFsckSays(t *testing.T) {
+	b, was := hurtQueue(t, func(*builder) {})
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		fsys, done := b.fs.Crash(faultfs.Keep, 0), ""
+		edit(t, fsys, b.path(0), func(data []byte) []byte {
+			for range 1 + rng.IntN(5) {
+				at, n := rng.IntN(len(data)), []int{1, 1, 60, 300, 1500, 4096}[rng.IntN(6)]
+				done += fmt.Sprintf(" %d at %d", n, at)
+				for i := at; i < min(at+n, len(data)); i++ {
+					data[i] = byte(rng.IntN(3) * 119)
+				}
+			}
+			if rng.IntN(8) == 0 {
+				data = data[:len(data)-rng.IntN(3000)]
+			}
+			return data
+		})
+		before := check(t, fsys)
+		h, err := Heal(fsys, testDir, b.made[0], HealOptions{})
+		if err == nil && h.Waits != nil {
+			t.Fatalf("seed %d:%s: %v", seed, done, h.Waits)
+		}
+		after := check(t, fsys)
+		var promised, healed []string
+		for _, d := range before.Damage {
+			if d.Action == wouldHeal {
+				promised = append(promised, fmt.Sprint(d.Offset, d.Length, d.Cause))
+			}
+		}
+		for _, g := range h.Gains {
+			if g.Data {
+				healed = append(healed, fmt.Sprint(g.Offset, g.Size, g.Cause))
+			}
+		}
+		if !slices.Equal(promised, healed) || before.LostRecords != after.LostRecords || before.Records != after.Records || after.HealedBytes > 0 {
+			t.Fatalf("seed %d:%s (%v)\nfsck said %+v\nhealed %v\nfsck says %+v", seed, done, err, before, healed, after)
+		}
+		var records uint64
+		for _, r := range surviving(t, fsys) {
+			records += r.Last - r.First + 1
+		}
+		if records != after.Records || records+after.LostRecords != 75 {
+			t.Fatalf("seed %d:%s: %d records, fsck says %+v", seed, done, records, after)
+		}
+		if len(h.Gains) > 0 && h.Whole() && !h.Seal && !bytes.Equal(contentOf(t, fsys, b.path(0)), was) {
+			t.Fatalf("seed %d:%s: wholly healed, and another file", seed, done)
+		}
 	}
 }
 
