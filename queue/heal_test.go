@@ -83,6 +83,25 @@ func TestReaderHeals(t *testing.T) {
 	}
 }
 
+// TestReaderHealsWithoutTrailer: a segment that has lost its trailer is known by its index, healed, and what it was.
+func TestReaderHealsWithoutTrailer(t *testing.T) {
+	b, all, was := hurt(t, nil)
+	b.overwrite(make([]byte, segment.TrailerSize), int64(len(was)-segment.TrailerSize))
+	if r := b.fsck(); r.LostRecords > 0 || r.HealedBytes == 0 {
+		t.Errorf("fsck before: %+v", r)
+	}
+	b.open()
+	b.q.Reader("holds", Oldest)
+	got, lost := b.take(b.q.Reader("one", Oldest), len(all))
+	equal(t, "without a trailer", got, all)
+	if lost != 0 || !bytes.Equal(b.first(), was) {
+		t.Errorf("lost %d, status %+v", lost, b.q.Status())
+	}
+	if r := b.fsck(); !r.Clean {
+		t.Errorf("fsck after: %+v", r.Damage)
+	}
+}
+
 // TestReaderHealsInMemory: a disk without room costs no record that parity can give; with room it is healed.
 func TestReaderHealsInMemory(t *testing.T) {
 	full := &tight{}
