@@ -40,3 +40,19 @@ func TestRecentForgets(t *testing.T) {
 		t.Errorf("after a restart %+v", again)
 	}
 }
+
+// TestRecentForgetsDurably: a power loss does not bring back what is gone, since the store has nothing newer then.
+func TestRecentForgetsDurably(t *testing.T) {
+	fsys, store := faultfs.New(), NewMemory()
+	r := openRecent(t, fsys, store)
+	must(t, r.Note("out/a", Position{Floor: 12}))
+	must(t, r.Note("out/b", Position{Floor: 52}))
+	must(t, r.file.Sync()) // as the kernel does at some time
+	must(t, fsys.SyncDir("/"))
+	must(t, r.Save(nil, "out/a"))
+	again, err := openRecent(t, fsys.Crash(faultfs.Drop, 1), store).Load()
+	must(t, err)
+	if _, there := again["out/a"]; there || again["out/b"].Floor != 52 {
+		t.Errorf("after a power loss %+v", again)
+	}
+}
