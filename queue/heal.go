@@ -2,7 +2,9 @@ package queue
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -27,30 +29,43 @@ type attempts struct {
 // disk later.
 const healAgain = time.Minute
 
-// heal makes good what can be made good of a segment with bad bytes at this offset. Whoever reads it opens it again
-// afterwards, and reads it over view, where there is one: then the disk had no room for the healed file, or may yet give
-// bytes that are missing. It holds no lock that an append needs.
-func (q *Queue) heal(f *file, offset int64) (view *segment.Healing) {
-	if !q.awaitSeal(f) {
-		return nil
+// heal makes good what can be made good of a segment with this bad range. Whoever reads it opens it again afterwards, and
+// reads it over view, where there is one: then the disk had no room for the healed file, or may yet give bytes that are
+// missing. The error is one that may pass, or ErrClosed: what is bad may still come. It holds no lock that an append needs.
+func (q *Queue) heal(f *file, bad segment.Part) (view *segment.Healing, err error) {
+	if !f.sealed.Load() {
+		return nil, nil
 	}
+	settled := q.awaitSeal(f)
 	q.healing.mu.Lock()
 	defer q.healing.mu.Unlock()
-	if q.isClosing() || !q.files.holds(f) {
-		return nil
+	switch {
+	case q.isClosing():
+		return nil, ErrClosed
+	case !settled || !q.files.holds(f):
+		return nil, nil
 	}
-	if at, vain := q.attemptsLocked(f).vain[offset]; vain && time.Since(at) < healAgain {
-		return nil
+	a := q.attemptsLocked(f)
+	if at, vain := a.vain[bad.Offset]; vain && time.Since(at) < healAgain {
+		return nil, nil
 	}
 	h, err := q.healLocked(f)
+	lost := errors.Is(err, segment.ErrNoTrailer)
 	switch {
-	case err == nil && h.Replaced:
-	case err == nil && h.Won():
-		return h.Healing
-	default:
-		q.attemptsLocked(f).vain[offset] = time.Now()
+	case err == nil && h.Won() && !h.Replaced:
+		return h.Healing, nil
+	case lost && bad.Err == nil, err == nil && len(h.Bad) > 0 && !h.Unread && !h.Replaced:
+		a.vain[bad.Offset] = time.Now()
+	case err != nil && !lost && !errors.Is(err, fs.ErrNotExist) && !hasNewFormat(err):
+		return nil, fmt.Errorf("%w; nothing is given up yet, it is tried again", err)
 	}
-	return nil
+	return nil, nil
+}
+
+// hasNewFormat tells whether a newer logmule has to be asked.
+func hasNewFormat(err error) bool {
+	var unknown *segment.UnknownFeatureError
+	return errors.As(err, &unknown)
 }
 
 // attemptsLocked are those at a segment of the queue. Those at segments that are gone are forgotten.
@@ -106,12 +121,9 @@ func (q *Queue) healLocked(f *file) (recovery.Healed, error) {
 	return h, nil
 }
 
-// awaitSeal says whether a segment is one that nobody writes any more. A seal that is under way is waited for.
+// awaitSeal says whether a sealed segment is one that nobody writes any more. A seal that is under way is waited for.
 func (q *Queue) awaitSeal(f *file) bool {
 	s := q.sealing.Load()
-	if !f.sealed.Load() {
-		return false
-	}
 	if !f.settled.Load() && s != nil {
 		select {
 		case <-s.done:

@@ -2,6 +2,8 @@ package queue
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -278,7 +280,9 @@ func TestHealOfADeletedSegment(t *testing.T) {
 				}
 			})
 			b.q.opt.FS = h
-			b.q.heal(f, 20000)
+			if _, err := b.q.heal(f, segment.Part{Offset: 20000}); err != nil {
+				t.Error(err)
+			}
 			if !<-removed {
 				t.Error("not removed")
 			}
@@ -309,14 +313,90 @@ func (h *hooked) Rename(from, to string) error {
 	return h.FS.Rename(from, to)
 }
 
-// TestNoHealAfterClose: a queue that has closed leaves its directory alone.
+// TestHealsAgain: the same place may be damaged again, and is healed again, though somebody has just looked at it.
+func TestHealsAgain(t *testing.T) {
+	b, all, was := hurt(t, nil)
+	b.open()
+	b.q.Reader("holds", Oldest)
+	for i := range uint64(3) {
+		if i > 0 {
+			b.overwrite([]byte("damage"), 20000)
+		}
+		got, lost := b.take(b.q.Reader(string(rune('a'+i)), Oldest), len(all))
+		equal(t, "again", got, all)
+		if lost != 0 || b.q.Status().Healed != i+1 || !bytes.Equal(b.first(), was) {
+			t.Fatalf("round %d: lost %d, status %+v", i, lost, b.q.Status())
+		}
+	}
+	infos, err := b.fsys.ReadDir("/data/quarantine")
+	if err != nil || len(infos) != 1 {
+		t.Errorf("the same damage is kept %d times, %v", len(infos), err)
+	}
+}
+
+// TestReaderAwaitsDescriptors: a segment that cannot be opened to be healed is not given up.
+func TestReaderAwaitsDescriptors(t *testing.T) {
+	b, all, _ := hurt(t, nil)
+	few := &few{FS: b.fsys, path: b.firstPath()}
+	b.opt.FS = few
+	b.open()
+	r := b.q.Reader("one", Oldest)
+	few.refuse.Store(2) // the second opening is that of the healing
+	var f segment.Frame
+	failed := 0
+	for n := 0; n < len(all); {
+		ok, lost, err := r.TryNext(&f)
+		switch {
+		case lost.Last > 0 || !ok && err == nil:
+			t.Fatalf("lost %+v, %v", lost, err)
+		case err != nil:
+			failed++
+		default:
+			n += int(f.Count)
+		}
+	}
+	if failed != 1 || b.q.Status().Healed != 1 {
+		t.Errorf("%d failures, status %+v", failed, b.q.Status())
+	}
+}
+
+// few refuses one of the openings of a file, the one that counts refuse down to zero.
+type few struct {
+	vfs.FS
+	path   string
+	refuse atomic.Int32
+}
+
+func (f *few) Open(name string) (vfs.File, error) {
+	if name == f.path && f.refuse.Add(-1) == 0 {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EMFILE}
+	}
+	return f.FS.Open(name)
+}
+
+// TestNoHealAfterClose: a queue that has closed leaves its directory alone, and a reader that is late gives nothing up.
 func TestNoHealAfterClose(t *testing.T) {
 	b, _, _ := hurt(t, nil)
 	b.open()
 	f, q := b.q.files.snapshot()[0], b.q
 	b.close()
 	ops := b.fsys.Ops()
-	if view := q.heal(f, 20000); view != nil || b.fsys.Ops() != ops {
-		t.Errorf("%v, %v", view, b.fsys.Trace()[ops:])
+	if view, err := q.heal(f, segment.Part{Offset: 20000}); view != nil || !errors.Is(err, ErrClosed) || b.fsys.Ops() != ops {
+		t.Errorf("%v, %v, %v", view, err, b.fsys.Trace()[ops:])
+	}
+	r := q.Preview("late")
+	r.next = 1
+	var frame segment.Frame
+	for {
+		ok, lost, err := r.TryNext(&frame)
+		if lost.Last > 0 || !ok && err == nil {
+			t.Fatalf("lost %+v, %v", lost, err)
+		}
+		if err != nil {
+			break // it has come to what is damaged, and leaves it
+		}
+	}
+	if len(b.ledger()) > 0 {
+		t.Errorf("ledger %+v", b.ledger())
 	}
 }

@@ -35,8 +35,8 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 			return lost, false, fmt.Errorf("read %s: %w", r.in.path, err)
 		}
 		if part.Bad {
-			if again := r.damaged(part); again {
-				return lost, false, nil
+			if again, err := r.damaged(part); again || err != nil {
+				return lost, false, err
 			}
 			continue
 		}
@@ -187,8 +187,8 @@ func (r *Reader) endOfFile(followed bool) (lost checkpoint.Range, found bool, er
 }
 
 // damaged notes a bad range. At first the reader has the segment healed and opens it again; an error of the disk gets a few
-// more chances, since many of them pass.
-func (r *Reader) damaged(part segment.Part) (again bool) {
+// more chances, since many of them pass. The error says that nobody can heal it now: nothing is given up then.
+func (r *Reader) damaged(part segment.Part) (again bool, err error) {
 	chances := 1
 	if part.Err != nil {
 		chances = readChances
@@ -200,18 +200,22 @@ func (r *Reader) damaged(part segment.Part) (again bool) {
 		}
 		r.closeFile()
 		if reopened == 0 {
-			healed = cmp.Or(r.q.heal(in, part.Offset), healed)
+			view, err := r.q.heal(in, part)
+			if err != nil {
+				return false, err
+			}
+			healed = cmp.Or(view, healed)
 		}
 		handle, err := r.q.opt.FS.Open(in.path)
 		if err == nil {
 			r.in, r.handle, r.at, r.reopened, r.healed = in, handle, at, reopened+1, healed
 			r.rescan(in.end.Load())
 		}
-		return true
+		return true, nil
 	}
 	part.Payload = nil
 	r.bad = append(r.bad, part)
-	return false
+	return false, nil
 }
 
 // writeOff quarantines the bad ranges in front of a loss and writes the loss into the ledger, unless a recovery, or
