@@ -260,6 +260,8 @@ func (m *model) seen(n int) (high uint64) {
 // from is the model of what follows a power loss after operation n: what had happened by then happened before the first
 // operation now. Positions and records that may or may not have survived stay possible.
 func (m *model) from(n int, clock func() int) *model {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	next := newModel(clock)
 	next.refused, next.hurt, next.evidence = m.refused, m.hurt, m.evidence
 	maps.Copy(next.payloads, m.payloads)

@@ -32,8 +32,7 @@ func killed(l *life) *faultfs.FS {
 	end()
 	l.one(l.rng, "in/0", load{most: 3, size: 9000})
 	fsys := l.fs.Crash(faultfs.Keep, 0)
-	m := l.m
-	l.m = newModel(m.clock)
+	m := l.m.from(never-1, l.m.clock) // what becomes of the queue from here on is no part of that disk
 	l.close()
 	l.m = m
 	return fsys

@@ -119,6 +119,8 @@ func TestRecordsAtEveryLimit(t *testing.T) {
 func compare(t *testing.T, piles map[string]*pile, want map[string]int, letters float64) {
 	t.Helper()
 	for name, p := range piles {
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		tooLong := 0.0
 		for key, n := range want {
 			var size int

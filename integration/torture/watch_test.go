@@ -105,6 +105,9 @@ func (s watched) bounded(t *testing.T, memory, descriptors, goroutines float64) 
 	if s.memory == 0 {
 		t.Error("nothing was watched: the admin pages did not answer")
 	}
+	if rig.RaceEnabled {
+		memory *= 4 // the detector's shadow of it
+	}
 	if s.memory > memory || s.descriptors > descriptors || s.goroutines > goroutines {
 		t.Errorf("%v; the bounds are %.0f MiB, %.0f and %.0f", s, memory/(1<<20), descriptors, goroutines)
 	}
