@@ -209,7 +209,7 @@ func queueOptions(cfg *config.Config, dir string, log *slog.Logger) queue.Option
 		Dir: dir, SegmentSize: int64(q.SegmentSize), MaxSize: l.MaxSize, MinFree: l.MinFree, WhenFull: l.WhenFull,
 		Sync:    queue.SyncPolicy{Mode: queue.SyncMode(q.Sync.Mode), Every: time.Duration(q.Sync.Every)},
 		Codec:   segment.Snappy,
-		KeepFor: l.KeepFor, KeepSize: l.KeepSize, ForgetAfter: l.ForgetAfter,
+		KeepFor: l.KeepFor, KeepSize: l.KeepSize, ForgetAfter: l.ForgetAfter, ScrubRate: l.ScrubRate,
 		Holder: fmt.Sprintf("logmule run, process %d", os.Getpid()),
 		Log:    log,
 	}
@@ -225,6 +225,7 @@ func queueLimits(cfg *config.Config) queue.Limits {
 	l := queue.Limits{
 		MaxSize: int64(q.MaxSize), MinFree: int64(q.MinFree),
 		KeepFor: time.Duration(q.KeepFor), KeepSize: int64(q.KeepSize), ForgetAfter: time.Duration(q.ForgetAfter),
+		ScrubRate: int64(q.ScrubRate),
 	}
 	if q.MinFree == 0 {
 		l.MinFree = -1 // none

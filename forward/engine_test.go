@@ -200,6 +200,7 @@ compression = "none"
 keep_for = "1h"
 keep_size = "1MiB"
 forget_after = "2h"
+scrub_rate = "1MiB"
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -209,6 +210,7 @@ forget_after = "2h"
 	want := queue.Options{
 		Dir: "/data", SegmentSize: 1 << 20, MaxSize: 32 << 20, MinFree: -1, WhenFull: queue.DropNewest, Codec: segment.None,
 		Sync: queue.SyncPolicy{Mode: queue.SyncInterval, Every: 200 * time.Millisecond}, KeepFor: time.Hour, KeepSize: 1 << 20, ForgetAfter: 2 * time.Hour,
+		ScrubRate: 1 << 20,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("options %+v, want %+v", got, want)

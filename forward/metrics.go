@@ -22,6 +22,14 @@ func (m metric[S]) send(to chan<- prometheus.Metric, s *S, labels ...string) {
 	to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), labels...)
 }
 
+// scrubAge is -1 where there is none: a gauge that says 0 would be a good one.
+func scrubAge(q *QueueStatus) float64 {
+	if q.ScrubAge == nil {
+		return -1
+	}
+	return *q.ScrubAge
+}
+
 func flag(b bool) float64 {
 	if b {
 		return 1
@@ -71,6 +79,11 @@ var (
 		counter("queue_checkpoint_errors_total", "Saves that failed and were tried again.", nil, func(q *QueueStatus) float64 { return float64(q.CheckpointFails) }),
 		counter("queue_seal_errors_total", "Segments left without a trailer until the next start.", nil, func(q *QueueStatus) float64 { return float64(q.SealErrors) }),
 		gauge("queue_ledger_records", "Lost records in the loss ledger, of all times, without those that max_backlog dropped for one output.", nil, func(q *QueueStatus) float64 { return float64(q.LedgerRecords) }),
+		counter("queue_healed_segments_total", "Damaged segments made good on the disk, by a reader or the scrubber.", nil, func(q *QueueStatus) float64 { return float64(q.HealedSegments) }),
+		counter("queue_healed_bytes_total", "Bytes of them that were.", nil, func(q *QueueStatus) float64 { return float64(q.HealedSince) }),
+		counter("queue_heal_errors_total", "Healings that had to wait, for room or for bytes that the disk does not give; what can be healed is read meanwhile.", nil, func(q *QueueStatus) float64 { return float64(q.HealErrors) }),
+		counter("queue_scrubbed_bytes_total", "Bytes of segments read and checked by the scrubber.", nil, func(q *QueueStatus) float64 { return float64(q.ScrubbedBytes) }),
+		gauge("queue_scrub_age_seconds", "Time since the last full pass of the scrubber ended; -1 when none has since the start.", nil, scrubAge),
 		gauge("queue_kept_bytes", "Bytes of segments that every output has done, kept by keep_for or keep_size.", nil, func(q *QueueStatus) float64 { return float64(q.KeptBytes) }),
 		gauge("queue_source_positions", "Sources, such as files, that the queue keeps a position of.", nil, func(q *QueueStatus) float64 { return float64(q.Sources) }),
 		counter("queue_forgotten_outputs_total", "Outputs forgotten because they were not configured for forget_after.", nil, func(q *QueueStatus) float64 { return float64(q.Forgotten) }),

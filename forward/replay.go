@@ -74,7 +74,7 @@ func Replay(ctx context.Context, opt ReplayOptions) (done Replayed, err error) {
 	into := backOptions(opt.Config, opt.Into, opt.Holder, opt.Log)
 	from := letterOptions(opt.Config, opt.From, opt.Log)
 	from.WhenFull, from.Holder, from.KeepFor = queue.Block, opt.Holder, 0
-	from.KeepSize, from.MaxSize = 0, math.MaxInt64/2 // nothing is added to it
+	from.KeepSize, from.ScrubRate, from.MaxSize = 0, 0, math.MaxInt64/2 // nothing is added to it
 	r := replay{output: opt.Output, dir: opt.From, done: Replayed{Outputs: map[string]uint64{}}}
 	if r.into, err = opt.open(into); err != nil {
 		return done, fmt.Errorf("open %s: %w", opt.Into, err)
@@ -93,6 +93,7 @@ func backOptions(cfg *config.Config, dir, holder string, log *slog.Logger) queue
 	opt := queueOptions(cfg, dir, log)
 	opt.WhenFull, opt.Holder = queue.Block, holder
 	opt.Sync = queue.SyncPolicy{Mode: queue.SyncAlways}
+	opt.ScrubRate = 0                               // a command does what it is asked for
 	opt.ForgetAfter, opt.KeepFor = 0, math.MaxInt64 // what is delivered goes when the daemon says so, or for room
 	return opt
 }

@@ -75,6 +75,12 @@ type QueueStatus struct {
 	HealedBytes      int64       `json:"start_healed_bytes"`
 	Quarantined      int64       `json:"start_quarantined_bytes"`
 	LostAtStart      uint64      `json:"start_lost_records"`
+	HealedSegments   uint64      `json:"healed_segments"`       // made good on the disk since the start
+	HealedSince      uint64      `json:"healed_bytes"`          // what of them
+	HealErrors       uint64      `json:"heal_errors"`           // healings that had to wait
+	ScrubbedBytes    uint64      `json:"scrubbed_bytes"`        // read and checked by the scrubber
+	ScrubbedAt       *time.Time  `json:"scrubbed_at,omitempty"` // when its last full pass ended
+	ScrubAge         *float64    `json:"scrub_age_seconds,omitempty"`
 	KeptBytes        int64       `json:"kept_bytes"`       // of segments that every output has done
 	Sources          int         `json:"source_positions"` // sources that the queue keeps a position of
 	Forgotten        uint64      `json:"forgotten_outputs"`
@@ -211,6 +217,11 @@ func queueStatus(q *queue.Queue, now queue.Status) QueueStatus {
 		DroppedOldest: now.DroppedOldest, DroppedNewest: now.DroppedNewest, Damaged: now.Damaged, LedgerRecords: now.LedgerRecords,
 		KeptBytes: now.KeptBytes, Sources: now.Sources, Forgotten: now.Forgotten, ForgottenRecords: now.ForgottenRecords,
 		TornTailBytes: start.TornTailBytes, HealedBytes: start.HealedBytes, Quarantined: start.QuarantinedBytes, LostAtStart: start.LostRecords,
+	}
+	s.HealedSegments, s.HealedSince, s.HealErrors, s.ScrubbedBytes = now.Healed, now.HealedBytes, now.HealErrors, now.ScrubbedBytes
+	if at := now.Scrubbed; !at.IsZero() {
+		age := max(time.Since(at).Seconds(), 0)
+		s.ScrubbedAt, s.ScrubAge = &at, &age
 	}
 	s.Full = fullStatus(now)
 	return s

@@ -78,6 +78,12 @@ func (q *QueueStatus) write(b *strings.Builder) {
 	if lost := q.DroppedOldest + q.DroppedNewest + q.Damaged; lost > 0 {
 		fmt.Fprintf(b, "  since the start: %d records dropped as the oldest, %d refused as the newest, %d damaged\n", q.DroppedOldest, q.DroppedNewest, q.Damaged)
 	}
+	if q.HealedSegments+q.HealErrors > 0 {
+		fmt.Fprintf(b, "  since the start: %d damaged segments healed, %d healings put off\n", q.HealedSegments, q.HealErrors)
+	}
+	if q.ScrubbedAt != nil {
+		fmt.Fprintf(b, "  all segments read and checked by %s\n", q.ScrubbedAt.UTC().Format(time.DateTime))
+	}
 	if q.LedgerRecords > 0 {
 		fmt.Fprintf(b, "  %d records in the loss ledger, losses.jsonl\n", q.LedgerRecords)
 	}

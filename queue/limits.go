@@ -15,6 +15,7 @@ type Limits struct {
 	KeepFor     time.Duration // how long delivered segments are kept, in running time
 	KeepSize    int64         // how many bytes of delivered segments are kept; a segment stays while KeepFor or this wants it
 	ForgetAfter time.Duration // running time after which an output that nobody reads for is forgotten; 0: never
+	ScrubRate   int64         // bytes a second at which sealed segments are read and checked; 0: they are not
 }
 
 // limits are those in force: Limits bounded by what the file system has, and what follows from them.
@@ -26,6 +27,7 @@ type limits struct {
 func (o Options) limits() Limits {
 	return Limits{
 		MaxSize: o.MaxSize, MinFree: o.MinFree, WhenFull: o.WhenFull, KeepFor: o.KeepFor, KeepSize: o.KeepSize, ForgetAfter: o.ForgetAfter,
+		ScrubRate: o.ScrubRate,
 	}
 }
 
@@ -70,6 +72,7 @@ func (q *Queue) SetLimits(l Limits) {
 	q.retry.poke()
 	q.keep.poke()
 	q.soon.poke()
+	q.rescrub.poke()
 }
 
 // setLimits puts limits in force. A queue that drops the oldest is always open to appends; where it has to stop that, it is

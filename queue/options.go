@@ -59,6 +59,7 @@ type Options struct {
 	KeepFor     time.Duration // how long delivered segments are kept, in running time
 	KeepSize    int64         // how many bytes of delivered segments are kept; a segment stays while KeepFor or this wants it
 	ForgetAfter time.Duration // running time after which an output that nobody reads for is forgotten; 0: never
+	ScrubRate   int64         // bytes a second at which sealed segments are read and checked; 0: they are not
 	NoReserve   bool          // nothing is set aside for a disk that is full
 	Relief      string        // says, where MaxSize leaves no room, what gives some; empty: "outputs have to catch up"
 	Holder      string        // names this process in the lock file
@@ -66,7 +67,7 @@ type Options struct {
 
 	offline bool // for a command: nothing is deleted, no reserve is made
 
-	readPatience, awayPatience, stallAfter time.Duration // 0: those of the constants; less in tests
+	readPatience, awayPatience, stallAfter, scrubEvery time.Duration // 0: those of the constants; less in tests
 
 	// OpenStore opens the checkpoint store; nil: checkpoint.Open on the operating system's file system.
 	OpenStore func(path string) (checkpoint.Store, []checkpoint.Problem, error)
@@ -104,6 +105,8 @@ const (
 	// faultDelay and faultDelayMax space the attempts to write after the disk has refused.
 	faultDelay    = 100 * time.Millisecond
 	faultDelayMax = 5 * time.Second
+	// scrubEvery is the least time from the beginning of one pass of the scrubber to the next.
+	scrubEvery = 10 * time.Second
 	// stallAfter is how long the disk may take for a write and a sync until that is said.
 	stallAfter = 5 * time.Second
 )
@@ -118,6 +121,7 @@ func (o Options) withDefaults() Options {
 	o.readPatience = cmp.Or(o.readPatience, readPatience)
 	o.awayPatience = cmp.Or(o.awayPatience, awayPatience)
 	o.stallAfter = cmp.Or(o.stallAfter, stallAfter)
+	o.scrubEvery = cmp.Or(o.scrubEvery, scrubEvery)
 	if o.Relief == "" {
 		o.Relief = "outputs have to catch up"
 	}

@@ -10,8 +10,8 @@
 // package segment's, what happens at a start is package recovery's.
 //
 // Goroutines: the writer (writer.go) is the only one that writes segments; the keeper (keeper.go) saves checkpoints,
-// deletes what every output has done and writes down drops; and while a segment is being sealed there is one for that.
-// Close waits for all of them.
+// deletes what every output has done and writes down drops; the scrubber (scrub.go) reads sealed segments and heals them;
+// and while a segment is being sealed there is one for that. Close waits for all of them.
 package queue
 
 import (
@@ -80,20 +80,23 @@ type Queue struct {
 	sealing       atomic.Pointer[sealing] // of the previous segment; nil before the first
 	sources       sources
 
+	healing      healing
+	scrubbed     atomic.Int64 // when the last full pass of the scrubber ended, unix nanoseconds; 0: none has
 	losses       losses
 	stall        stall
 	unused       checkpoint.Range // numbers that this start has left out; recovery has written down what of them is lost
 	positionsDue atomic.Bool      // the keeper asks the writer for a positions frame
 	reserved     atomic.Bool
 
-	moved  broadcast // the mark, or stored, has moved
-	room   broadcast // held has shrunk, or the queue is no longer full
-	saved  broadcast // checkpoints are durable
-	work   nudge     // for the writer: a group gathers
-	retry  nudge     // for the writer: space may have come back
-	keep   nudge     // for the keeper: something has changed
-	soon   nudge     // for the keeper: much has been delivered since the last save
-	urgent nudge     // for the keeper: somebody waits
+	moved   broadcast // the mark, or stored, has moved
+	room    broadcast // held has shrunk, or the queue is no longer full
+	saved   broadcast // checkpoints are durable
+	work    nudge     // for the writer: a group gathers
+	retry   nudge     // for the writer: space may have come back
+	keep    nudge     // for the keeper: something has changed
+	soon    nudge     // for the keeper: much has been delivered since the last save
+	urgent  nudge     // for the keeper: somebody waits
+	rescrub nudge     // for the scrubber: its rate has changed
 
 	goroutines sync.WaitGroup
 	stop       chan struct{} // closed: the keeper ends
@@ -172,7 +175,7 @@ func open(opt Options) (*Queue, error) {
 		opt: opt, store: recent, id: state.Queue, epoch: state.Epoch, start: state.Report,
 		next: state.Next, ring: newRing(),
 		readers: map[string]*Reader{}, turn: make(chan struct{}, 1),
-		work: newNudge(), retry: newNudge(), keep: newNudge(), soon: newNudge(), urgent: newNudge(),
+		work: newNudge(), retry: newNudge(), keep: newNudge(), soon: newNudge(), urgent: newNudge(), rescrub: newNudge(),
 		stop: make(chan struct{}), done: make(chan struct{}), closed: make(chan struct{}),
 	}
 	q.stall.log, q.stall.after = opt.Log, opt.stallAfter
@@ -208,6 +211,9 @@ func open(opt Options) (*Queue, error) {
 	}
 	q.goroutines.Go(w.run)
 	q.goroutines.Go(q.keepUp)
+	if !opt.offline {
+		q.goroutines.Go(q.scrub)
+	}
 	return q, nil
 }
 
@@ -251,6 +257,7 @@ func (q *Queue) Close() error {
 	q.retry.poke()
 	close(q.stop)
 	q.goroutines.Wait()
+	q.endHealing()
 	close(q.done)
 	defer close(q.closed)
 	for _, r := range q.known() {

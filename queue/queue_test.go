@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -302,7 +303,7 @@ func TestCheckpointIsKept(t *testing.T) {
 	}
 }
 
-// TestDamageIsSkipped: a damaged frame costs its records, once, with a copy and a line in the ledger.
+// TestDamageIsSkipped: a frame that is damaged beyond what parity has costs its records, once, with a copy and a line in the ledger.
 func TestDamageIsSkipped(t *testing.T) {
 	b := newBench(t, nil)
 	all := b.fill(30, 5000)
@@ -316,7 +317,7 @@ func TestDamageIsSkipped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteAt([]byte("damage"), 20000); err != nil {
+	if _, err := f.WriteAt(bytes.Repeat([]byte("damage"), 420), 20000); err != nil {
 		t.Fatal(err)
 	}
 	f.Close()

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -34,8 +35,8 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 			return lost, false, fmt.Errorf("read %s: %w", r.in.path, err)
 		}
 		if part.Bad {
-			if again := r.damaged(part); again {
-				return lost, false, nil
+			if again, err := r.damaged(part); again || err != nil {
+				return lost, false, err
 			}
 			continue
 		}
@@ -151,7 +152,11 @@ func (r *Reader) startOffset() int64 {
 
 func (r *Reader) rescan(end int64) {
 	r.end = end
-	r.scan = segment.NewScanner(r.handle, r.in.name.Salt, r.at, end)
+	var from io.ReaderAt = r.handle
+	if r.healed != nil {
+		from = r.healed.Over(r.handle)
+	}
+	r.scan = segment.NewScanner(from, r.in.name.Salt, r.at, end)
 }
 
 func (r *Reader) closeFile() {
@@ -160,7 +165,7 @@ func (r *Reader) closeFile() {
 			r.q.opt.Log.Warn("close segment", "segment", r.in.path, "error", err)
 		}
 	}
-	r.in, r.handle, r.scan, r.reopened = nil, nil, nil, 0
+	r.in, r.handle, r.scan, r.reopened, r.healed = nil, nil, nil, 0, nil
 	r.bad = r.bad[:0]
 }
 
@@ -181,29 +186,36 @@ func (r *Reader) endOfFile(followed bool) (lost checkpoint.Range, found bool, er
 	return lost, false, nil
 }
 
-// damaged notes a bad range. At first the reader opens the segment again, since it may have been healed and replaced
-// while it was read; an error of the disk gets a few more chances, since many of them pass.
-func (r *Reader) damaged(part segment.Part) (again bool) {
+// damaged notes a bad range. At first the reader has the segment healed and opens it again; an error of the disk gets a few
+// more chances, since many of them pass. The error says that nobody can heal it now: nothing is given up then.
+func (r *Reader) damaged(part segment.Part) (again bool, err error) {
 	chances := 1
 	if part.Err != nil {
 		chances = readChances
 	}
 	if r.reopened < chances {
-		in, at, reopened := r.in, r.at, r.reopened
+		in, at, reopened, healed := r.in, r.at, r.reopened, r.healed
 		if reopened > 0 {
 			r.q.sleep(readDelay)
 		}
 		r.closeFile()
+		if reopened == 0 {
+			view, err := r.q.heal(in, part)
+			if err != nil {
+				return false, err
+			}
+			healed = cmp.Or(view, healed)
+		}
 		handle, err := r.q.opt.FS.Open(in.path)
 		if err == nil {
-			r.in, r.handle, r.at, r.reopened = in, handle, at, reopened+1
+			r.in, r.handle, r.at, r.reopened, r.healed = in, handle, at, reopened+1, healed
 			r.rescan(in.end.Load())
 		}
-		return true
+		return true, nil
 	}
 	part.Payload = nil
 	r.bad = append(r.bad, part)
-	return false
+	return false, nil
 }
 
 // writeOff quarantines the bad ranges in front of a loss and writes the loss into the ledger, unless a recovery, or
@@ -214,13 +226,17 @@ func (r *Reader) writeOff(lost checkpoint.Range) {
 		return
 	}
 	first, last := r.bad[0], r.bad[len(r.bad)-1]
-	cause := "checksum"
-	if first.Zero {
-		cause = "zeroed"
-	}
-	if first.Err != nil {
-		cause = "unreadable"
-	}
-	r.q.noteDamage(r.in, r.handle, first.Offset, last.Offset+last.Size-first.Offset, lost, cause, first.Err)
+	r.q.noteDamage(r.in, r.handle, first.Offset, last.Offset+last.Size-first.Offset, lost, causeOf(first), first.Err)
 	r.bad = r.bad[:0]
+}
+
+// causeOf is what the ledger says of bad bytes.
+func causeOf(bad segment.Part) string {
+	switch {
+	case bad.Err != nil:
+		return "unreadable"
+	case bad.Zero:
+		return "zeroed"
+	}
+	return "checksum"
 }

@@ -43,6 +43,7 @@ type Reader struct {
 	end     int64 // how far scan goes
 	at      int64 // the end of the last good frame
 	bad     []segment.Part
+	healed  *segment.Healing // what is read over the file; nil: the file as it is
 
 	unread   unread
 	reopened int // how often the segment was opened again because of the damage that comes next

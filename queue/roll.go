@@ -162,6 +162,7 @@ func (q *Queue) seal(out *segment.Writer, f *file, mark uint64, stuck chan struc
 	if err := out.Close(); err != nil {
 		q.opt.Log.Warn("close segment", "segment", f.name.String(), "error", err)
 	}
+	f.settled.Store(true)
 	q.retry.poke()
 }
 

@@ -17,10 +17,11 @@ type file struct {
 	name segment.Name
 	path string
 
-	last   atomic.Uint64 // last durable sequence in it; name.First-1 while it has none
-	end    atomic.Int64  // end of the durable frames; 0: not read yet, the trailer knows
-	size   atomic.Int64  // bytes it takes on the disk
-	sealed atomic.Bool   // nothing more is written to it, but for its end
+	last    atomic.Uint64 // last durable sequence in it; name.First-1 while it has none
+	end     atomic.Int64  // end of the durable frames; 0: not read yet, the trailer knows
+	size    atomic.Int64  // bytes it takes on the disk
+	sealed  atomic.Bool   // nothing more is written to it, but for its end
+	settled atomic.Bool   // nor that: its seal has ended, well or not
 
 	trailer  atomic.Bool // it has its end, as far as is known
 	unlinked atomic.Bool // its name is gone
@@ -45,6 +46,7 @@ func emptyFile(dir string, name segment.Name) *file {
 	f.end.Store(segment.HeaderSize)
 	f.size.Store(segment.HeaderSize)
 	f.sealed.Store(true)
+	f.settled.Store(true)
 	return f
 }
 
@@ -57,6 +59,7 @@ func recoveredFile(dir string, s recovery.Segment) *file {
 	f.end.Store(s.DataEnd)
 	f.size.Store(s.Size)
 	f.sealed.Store(true)
+	f.settled.Store(true)
 	f.trailer.Store(s.Sealed || s.DataEnd == 0)
 	return f
 }

@@ -15,6 +15,8 @@ type counters struct {
 	damaged, unstored                          atomic.Uint64
 	ledger                                     atomic.Uint64 // lost records in it: its own lock may wait for the disk
 	forgotten, forgottenRecords                atomic.Uint64
+	healed, healedBytes, healErrors            atomic.Uint64
+	scrubbedBytes                              atomic.Uint64
 }
 
 // Status is the state of a queue at one moment.
@@ -47,6 +49,11 @@ type Status struct {
 	LedgerRecords                  uint64 // records in the loss ledger, of all times, without those that one output alone has given up
 	Forgotten, ForgottenRecords    uint64 // outputs, and what they had not done
 
+	Healed, HealedBytes uint64    // segments made good on the disk, and what of them
+	HealErrors          uint64    // healings that had to wait: no room, or bytes that cannot be read now
+	ScrubbedBytes       uint64    // read and checked by the scrubber
+	Scrubbed            time.Time // when its last full pass ended; zero: none since the queue was opened
+
 	KeptBytes int64 // of segments that every output has done
 	Sources   int   // sources with a position
 
@@ -78,6 +85,10 @@ func (q *Queue) Status() Status {
 		Saves: c.saves.Load(), SaveErrors: c.saveErrors.Load(), SealErrors: c.sealErrors.Load(),
 		DroppedOldest: c.droppedOldest.Load(), DroppedNewest: c.droppedNewest.Load(), Damaged: c.damaged.Load(),
 		Forgotten: c.forgotten.Load(), ForgottenRecords: c.forgottenRecords.Load(), Sources: q.sources.count(),
+	}
+	s.Healed, s.HealedBytes, s.HealErrors, s.ScrubbedBytes = c.healed.Load(), c.healedBytes.Load(), c.healErrors.Load(), c.scrubbedBytes.Load()
+	if at := q.scrubbed.Load(); at > 0 {
+		s.Scrubbed = time.Unix(0, at)
 	}
 	_, s.KeptBytes = q.delivered()
 	s.Retained = q.files.records(s.First, s.Mark)

@@ -169,11 +169,13 @@ func (c *checker) read(i int) (*part, error) {
 }
 
 func (c *checker) readPart(p *part, f vfs.File, next *part) error {
-	p.positions = newGatherer(true)
-	take := p.positions.take
-	if c.opt.Deep {
+	begin := func() func(*segment.Part) {
+		p.positions, p.problems = newGatherer(true), nil
+		if !c.opt.Deep {
+			return p.positions.take
+		}
 		d := decoder{part: p}
-		take = func(s *segment.Part) {
+		return func(s *segment.Part) {
 			p.positions.take(s)
 			d.take(s)
 		}
@@ -183,13 +185,11 @@ func (c *checker) readPart(p *part, f vfs.File, next *part) error {
 		left -= n
 		return c.pass(n)
 	}
-	if err := p.scan(f, next, pace, take); err != nil {
+	if err := p.look(f, next, true, pace, begin); err != nil {
 		return err
 	}
 	if p.sealed {
-		if err := p.verify(f); err != nil {
-			return err
-		}
+		p.verify(f)
 	}
 	return c.pass(left)
 }
@@ -337,8 +337,6 @@ func (c *checker) book(f finding) {
 	}
 	action := f.action
 	switch {
-	case f.part != nil && f.part.parity.heals(f.span):
-		action, f.lost.First, f.lost.Last = wouldHeal, 0, 0
 	case action != "":
 	case f.cause == causeHeader && f.part.frames > 0:
 		action = wouldRebuild

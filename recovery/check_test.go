@@ -74,7 +74,7 @@ func TestCheck(t *testing.T) {
 		{"512 zeros, sealed", func(b *builder) { b.zero(1, b.of(90).offset+64, 512) }, []string{"1 checksum: would heal"}, 0, true},
 		{"more than parity heals", func(b *builder) {
 			b.zero(1, 4096, trailerOf(b.t, b, 1).DataEnd-4096)
-		}, []string{"1 zeroed: would write down 61-120"}, 60, false},
+		}, []string{"1 checksum: would heal", "1 checksum: would quarantine 61-80", "1 checksum: would quarantine 101-120"}, 40, true},
 		{"padding of a sealed segment", func(b *builder) { b.flip(1, b.of(90).offset+b.of(90).size-1) }, []string{"1 checksum: would heal"}, 0, true},
 		{"header of a sealed segment", func(b *builder) { b.flip(1, 100) }, []string{"1 header: would heal"}, 0, true},
 		{"header zeroed, sealed", func(b *builder) { b.zero(1, 0, 4096) }, []string{"1 header: would heal"}, 0, true},

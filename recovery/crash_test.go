@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"logmule/checkpoint"
+	"logmule/queue/segment"
 	"logmule/queue/vfs"
 	"logmule/queue/vfs/faultfs"
 )
@@ -65,6 +66,19 @@ var scenarios = map[string]struct {
 		b.sourced(5, "file", "15")
 		b.close()
 		b.flip(0, b.of(7).offset+70)
+	}},
+	"a sealed one that heals": {map[string]uint64{"a": 4}, func(b *builder) {
+		b.codec = segment.None
+		b.sealed(5)
+		b.open()
+		b.full(b.at("a", 2))
+		b.durable(5, 20, 5)
+		b.seal()
+		b.killed(5)
+		b.append(2, "and a torn tail")
+		b.zero(1, b.of(17).offset+70, 200)
+		b.zero(1, 0, 4096)
+		b.flip(1, b.sizeOf(1)-5000)
 	}},
 	"identity lost, header bad": {nil, func(b *builder) {
 		b.sealed(5)
@@ -204,6 +218,10 @@ func saved(t testing.TB, before, after *faultfs.FS) {
 	t.Helper()
 	copies := make(map[string][][]byte) // by segment; each as long as it reaches, padded to its offset
 	for _, name := range quarantined(t, after) {
+		if base, whole := strings.CutSuffix(name, damagedSuffix); whole {
+			copies[base] = append(copies[base], contentOf(t, after, filepath.Join(testDir, quarantineDir, name)))
+			continue
+		}
 		base, rest, _ := strings.Cut(name, ".seg-")
 		var offset, length int64
 		if n, _ := fmt.Sscanf(rest, "%d-%d.bin", &offset, &length); n != 2 || strings.HasSuffix(name, ".tmp") {

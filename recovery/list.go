@@ -36,6 +36,7 @@ func list(fsys vfs.FS, dir string) ([]listed, []string, error) {
 	for _, info := range infos {
 		name, ok := segment.ParseName(info.Name())
 		switch {
+		case isHealing(info.Name()): // of no use to anybody, and the next start removes it
 		case !ok || name.First == 0 || name.First > segment.MaxSequence:
 			notes = append(notes, fmt.Sprintf("%s/%s is no segment: left alone", SegmentDir, info.Name()))
 		case !info.Mode().IsRegular():

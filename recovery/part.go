@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"logmule/queue/segment"
@@ -34,8 +35,8 @@ type part struct {
 	gone     bool // it vanished since it was listed
 	stuck    bool // its bad bytes could not be copied: it must not be changed
 
-	problems []finding  // of a sealed segment, besides its frames: header, index, parity, stripes
-	parity   *redundant // what its parity can do; nil: nothing
+	problems []finding        // of a sealed segment, besides its frames: header, index, parity, stripes
+	healing  *segment.Healing // what it can be made into; nil: not known, or not sealed
 }
 
 // inspect reads header and trailer of an open segment.
@@ -116,7 +117,7 @@ func (p *part) normal() bool { return p.aside == "" && !p.gone }
 func (p *part) holdsRecords() bool { return p.last >= p.header.First }
 
 // scan fills in what the frames say. next is the following segment that is ours to read, nil for the newest.
-func (p *part) scan(f vfs.File, next *part, pace func(int64) error, take func(*segment.Part)) error {
+func (p *part) scan(f io.ReaderAt, next *part, pace func(int64) error, take func(*segment.Part)) error {
 	end := p.size
 	if p.sealed {
 		end = p.trailer.DataEnd
@@ -139,7 +140,7 @@ func (p *part) scan(f vfs.File, next *part, pace func(int64) error, take func(*s
 }
 
 // findTrailer looks for the trailer where it must be if foreign bytes stand behind it.
-func (p *part) findTrailer(f vfs.File) {
+func (p *part) findTrailer(f io.ReaderAt) {
 	size := segment.SealedSize(p.header.Size, p.end)
 	if !p.identified || p.superseded.length > 0 || size >= p.size {
 		return

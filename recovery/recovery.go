@@ -1,5 +1,5 @@
-// Package recovery reads a queue directory as a crash or a failing disk has left it: it scans, classifies, quarantines,
-// keeps the loss ledger and says what is there. Start does it when a queue is opened, Check for fsck on the same scan and
+// Package recovery reads a queue directory as a crash or a failing disk has left it: it scans, heals, classifies,
+// quarantines, keeps the loss ledger and says what is there. Start does it when a queue is opened, Check for fsck on the same scan and
 // the same judgement, Survey and Walk for those who only look.
 //
 // What decides is the durable mark: every frame carries the last sequence known to be on stable storage when it was

@@ -59,6 +59,7 @@ const (
 	wouldHeal       = "would heal"
 	wouldRebuild    = "would rebuild"
 	wouldLedger     = "would write down"
+	didHeal         = "healed"
 	didQuarantine   = "quarantined"
 	didRebuild      = "rebuilt"
 	didLedger       = "written down"
@@ -83,7 +84,7 @@ func (r *Report) add(d Damage) {
 		r.LostRecords += d.LastLost - d.FirstLost + 1
 	}
 	switch d.Action {
-	case wouldHeal:
+	case wouldHeal, didHeal:
 		r.HealedBytes += d.Length
 	case wouldQuarantine, didQuarantine:
 		r.QuarantinedBytes += d.Length

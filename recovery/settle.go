@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"syscall"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
@@ -46,11 +47,40 @@ func (s *starter) settle() error {
 		return fmt.Errorf("%w; see to it that the disk has room and this user may write there", err)
 	}
 	for _, p := range s.parts {
+		s.heal(p)
 		if err := s.finish(p); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// spare refuses to take more than half of the room that is left: what the start makes itself comes first, and the queue,
+// which knows its limits, heals later.
+func (s *starter) spare(size int64) error {
+	space, err := s.fsys.Space(s.dir)
+	if err == nil && space.Free < 2*size {
+		err = fmt.Errorf("%d bytes are free: %w", space.Free, syscall.ENOSPC)
+	}
+	return err
+}
+
+// heal replaces a segment by what it was read as. Where that has to wait, its readers do it, or do without.
+func (s *starter) heal(p *part) {
+	if !p.normal() || p.healing == nil || !p.healing.Won() || p.foreign.length > 0 {
+		return
+	}
+	h, err := Heal(s.fsys, s.dir, p.name, HealOptions{Room: s.spare})
+	if err = errors.Join(err, h.Waits); err != nil {
+		s.Report.note(fmt.Sprintf("segment %s is damaged and not healed yet: %v", p.name, err))
+	}
+	if !h.Replaced {
+		return
+	}
+	p.size = h.Size
+	for _, g := range h.Gains {
+		s.Report.add(Damage{Segment: p.name.String(), Offset: g.Offset, Length: g.Size, Cause: g.Cause, Action: g.action(didHeal, didRebuild)})
+	}
 }
 
 // vanished is the finding where positions are all that is left of a log: what some output had not done is gone.

@@ -55,6 +55,7 @@ func (s *starter) start(store checkpoint.Store) error {
 	if err != nil {
 		return err
 	}
+	removeHealing(s.fsys, s.dir)
 	if err := s.examine(); err != nil {
 		return err
 	}
@@ -137,8 +138,7 @@ func (s *starter) read(l listed, next *part, complete bool) (*part, error) {
 	case p.sealed && complete:
 		p.believe(next)
 	default:
-		p.positions = newGatherer(false)
-		err = p.scan(f, next, unpaced, p.positions.take)
+		err = p.look(f, next, false, unpaced, p.gather)
 	}
 	return p, errors.Join(err, f.Close())
 }

@@ -191,7 +191,12 @@ var startTests = []struct {
 		b.sealed(5)
 		b.killed(5)
 		b.zero(0, 0, 4096)
-	}, want{survive: "1-10", next: 11}},
+	}, want{survive: "1-10", next: 11, damage: 1, copies: 1}},
+	{"frame of the sealed one", nil, func(b *builder) {
+		b.sealed(5)
+		b.killed(5)
+		b.flip(0, b.of(2).offset+70)
+	}, want{survive: "1-10", next: 11, damage: 1, copies: 1}},
 	{"trailer zeroed", nil, func(b *builder) {
 		b.sealed(5)
 		b.zero(0, b.sizeOf(0)-4096, 4096)

@@ -150,8 +150,10 @@ func (s *surveyor) read(found []listed) error {
 		case p.sealed && (complete || !newest && i < len(found)-8):
 			p.believe(next)
 		case newest || next == nil || !complete && i >= len(found)-8:
-			p.positions = newGatherer(!s.sources)
-			err = p.scan(f, next, unpaced, p.positions.take)
+			err = p.look(f, next, false, unpaced, func() func(*segment.Part) {
+				p.positions = newGatherer(!s.sources)
+				return p.positions.take
+			})
 		default:
 			p.last = p.limit(next) // not sealed and old: fsck has more to say
 		}

@@ -237,7 +237,9 @@ func (w *walker) findMark(f io.ReaderAt, p *part, end int64) error {
 
 // frames shows the frames from w.from to end, up to sequence limit. open: a writer may be at work there. Then bad bytes
 // may be a frame half written, and are believed to be bad only when they are so at a second look, with good ones after.
+// Those of a sealed segment are shown as it gives them back.
 func (w *walker) frames(f io.ReaderAt, p *part, end int64, limit uint64, open bool) error {
+	tried := open
 	s := segment.NewScanner(f, p.header.Salt, w.from, end)
 	var bad, doubted segment.Part
 	for {
@@ -250,6 +252,18 @@ func (w *walker) frames(f io.ReaderAt, p *part, end int64, limit uint64, open bo
 		}
 		if err != nil {
 			return fmt.Errorf("read segment %s: %w", p.path, err)
+		}
+		if part.Bad && !tried {
+			tried = true
+			if err := p.diagnose(f); err != nil {
+				return fmt.Errorf("read segment %s: %w", p.path, err)
+			}
+			if p.healing != nil && p.healing.Won() {
+				w.note(fmt.Sprintf("segment %s: damaged, and read as its parity gives it back", filepath.Base(p.path)))
+				end = p.trailer.DataEnd
+				s = segment.NewScanner(p.image(f), p.header.Salt, part.Offset, end)
+				continue
+			}
 		}
 		if part.Bad {
 			if bad.Size == 0 {

@@ -74,19 +74,20 @@ func writeDamage(b *strings.Builder, r recovery.Report) {
 	case r.LostRecords > 0:
 		fmt.Fprintf(b, "%s. No other record is touched.\n", count(r.LostRecords, "record"))
 	case r.HealedBytes > 0:
-		b.WriteString("nothing for good.\n")
+		b.WriteString("nothing. What is bad can be restored.\n")
 	default:
 		b.WriteString("nothing. Every record can be read.\n")
 	}
 	if r.HealedBytes > 0 {
-		fmt.Fprintf(b, "%s can be restored from the parity of their segment, but not by this version: it skips the records in them.\n", size(r.HealedBytes))
+		fmt.Fprintf(b, "%s can be restored from the parity of their segment.\n", size(r.HealedBytes))
 	}
 	b.WriteString("\nWhat to do: ")
+	b.WriteString("leave the daemon running, or start it.\n")
 	if r.HealedBytes > 0 {
-		b.WriteString("copy the whole directory now and keep the copy, for a version with \"fsck --repair\". Then ")
+		b.WriteString("By itself it restores what the parity has, when an output or the scrubber gets there, and keeps the damaged file\n" +
+			"in quarantine/; it needs room for another file of that size.\n")
 	}
-	b.WriteString("leave the daemon running, or start it.\n" +
-		"By itself it copies the bad bytes to quarantine/, writes what is lost in losses.jsonl, skips it and delivers the rest.\n" +
+	b.WriteString("What cannot be restored it copies to quarantine/, writes what is lost in losses.jsonl, skips it and delivers the rest.\n" +
 		"Look for the cause: the kernel log (dmesg) and the disk's own report (smartctl -a).\n")
 }
 

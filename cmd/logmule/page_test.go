@@ -66,7 +66,7 @@ func TestDamagedPage(t *testing.T) {
 	r.HealedBytes = 232
 	got = fsckPage("data", r, false)
 	if !strings.HasPrefix(got, "DAMAGED, NOTHING LOST FOR GOOD: data\n") || !strings.Contains(got, "232 B can be restored") ||
-		!strings.Contains(got, "What to do: copy the whole directory now") || strings.Contains(got, "Every record can be read") {
+		!strings.Contains(got, "By itself it restores what the parity has") || strings.Contains(got, "Every record can be read") {
 		t.Errorf("got\n%s", got)
 	}
 }

@@ -67,6 +67,7 @@ type Queue struct {
 	KeepFor     Duration `toml:"keep_for" doc:"how long delivered files are kept, while new records have room; in running time; 0: not at all"`
 	KeepSize    Bytes    `toml:"keep_size" doc:"how many bytes of delivered files are kept, while new records have room; a file stays while keep_for or keep_size wants it; 0: none"`
 	ForgetAfter Duration `toml:"forget_after" doc:"how long an output that is not configured any more holds its records, in running time; 0: until it is configured again"`
+	ScrubRate   Bytes    `toml:"scrub_rate" doc:"how many bytes of finished queue files are read again each second, past the page cache, to heal bad ones from their parity before anybody needs them; the dead-letter queue has as much again; 0: none"`
 }
 
 func defaults() *Config {
@@ -77,7 +78,7 @@ func defaults() *Config {
 		Log:             Log{Level: "info", Format: "text"},
 		Queue: Queue{
 			SegmentSize: 64 << 20, MaxSize: 10 << 30, MinFree: 256 << 20, WhenFull: "block", Compression: "snappy",
-			ForgetAfter: Duration(24 * time.Hour),
+			ForgetAfter: Duration(24 * time.Hour), ScrubRate: 8 << 20,
 		},
 	}
 }
@@ -181,6 +182,7 @@ func (d *decoder) check(table map[string]any, c *Config) {
 	d.size([]string{"queue", "segment_size"}, c.Queue.SegmentSize, 64<<10, 1<<30)
 	d.size([]string{"queue", "max_size"}, c.Queue.MaxSize, 256<<10, 1<<60)
 	d.size([]string{"queue", "keep_size"}, c.Queue.KeepSize, 0, 1<<60)
+	d.size([]string{"queue", "scrub_rate"}, c.Queue.ScrubRate, 0, 1<<40)
 	d.oneOf([]string{"queue", "when_full"}, c.Queue.WhenFull, "block", "drop_oldest", "drop_newest")
 	d.oneOf([]string{"queue", "compression"}, c.Queue.Compression, "snappy", "none")
 	d.oneOf([]string{"log", "level"}, c.Log.Level, "debug", "info", "warn", "error")

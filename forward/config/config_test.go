@@ -15,7 +15,7 @@ const valid = "data_dir = \"/x\"\n\n"
 
 const (
 	topKeys   = "the keys are data_dir, shutdown_timeout, memory_limit, admin, queue, log, input and output"
-	queueKeys = "the keys are segment_size, max_size, min_free, when_full, sync, compression, keep_for, keep_size and forget_after"
+	queueKeys = "the keys are segment_size, max_size, min_free, when_full, sync, compression, keep_for, keep_size, forget_after and scrub_rate"
 	inKinds   = `"file", "generate", "http", "stdin", "tcp", "udp" or "unix"`
 	outKinds  = `"file", "http", "stdout", "tcp", "udp" or "unix"`
 	dataHint  = `add data_dir = "/var/lib/logmule" above the first [section]: the directory for the queue`
@@ -127,7 +127,7 @@ func TestDefaults(t *testing.T) {
 		Log:   Log{Level: "info", Format: "text"},
 		Queue: Queue{
 			SegmentSize: 64 << 20, MaxSize: 10 << 30, MinFree: 256 << 20,
-			WhenFull: "block", Sync: Sync{Mode: SyncAlways}, Compression: "snappy", ForgetAfter: Duration(24 * time.Hour),
+			WhenFull: "block", Sync: Sync{Mode: SyncAlways}, Compression: "snappy", ForgetAfter: Duration(24 * time.Hour), ScrubRate: 8 << 20,
 		},
 		Warnings: c.Warnings, doc: c.doc,
 	}
@@ -163,6 +163,7 @@ compression = "none"
 keep_for = "24h"
 keep_size = "2GiB"
 forget_after = "0s"
+scrub_rate = "0B"
 [output.b]
 type = "stdout"
 [input.z]
@@ -183,7 +184,7 @@ type = "http"
 	if want := (Admin{Listen: "[::]:1", Insecure: true}); c.Admin != want || c.MemoryLimit != 2_000_000 || c.ShutdownTimeout != Duration(90*time.Second) {
 		t.Errorf("got %+v", c)
 	}
-	if len(c.Inputs) != 2 || c.Inputs[0].Name != "z" || c.Inputs[0].Line != 17 || c.Inputs[1].Name != "a" || c.Inputs[1].Type != "http" {
+	if len(c.Inputs) != 2 || c.Inputs[0].Name != "z" || c.Inputs[0].Line != 18 || c.Inputs[1].Name != "a" || c.Inputs[1].Type != "http" {
 		t.Errorf("inputs %+v, want z and a in the order of the file", c.Inputs)
 	}
 	if len(c.Outputs) != 1 || c.Outputs[0].Type != "stdout" || len(c.Warnings) != 0 {

@@ -12,6 +12,7 @@ import (
 var live = []string{
 	"shutdown_timeout", "log.level",
 	"queue.max_size", "queue.min_free", "queue.when_full", "queue.keep_for", "queue.keep_size", "queue.forget_after",
+	"queue.scrub_rate",
 }
 
 // Equal tells whether two sections say the same, wherever they stand in their files, with the variables of the

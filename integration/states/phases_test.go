@@ -21,6 +21,7 @@ type phase struct {
 	causes  []string                  // of lines of the ledger that excuse a loss
 	calm    bool                      // positions go into the log every second
 	loose   bool                      // records may be lost; what there is is still true
+	heals   bool                      // segments are damaged at first, within the reach of their parity: no record is lost
 }
 
 // phases are all of them. Whatever comes to change the disk in a new way, such as a repair that heals, gets its phase here:
@@ -134,6 +135,7 @@ var phases = []phase{
 	{name: "restart", what: "a start after a kill: recovery, sealing, more records", run: restart, prepare: killed},
 	{name: "damage", what: "damaged frames: quarantine and loss ledger, by the start and by readers", run: restart, prepare: damaged,
 		causes: []string{"checksum", "zeroed", "truncated", "missing segment", "header"}},
+	{name: "heal", what: "damaged sealed segments: healed by the start and by readers, the damaged ones kept", run: restart, prepare: scratched, heals: true},
 	{name: "rewind", what: "an output is rewound", prepare: lived, run: func(l *life) {
 		l.m.rewinds("a")
 		if _, err := queue.Rewind(l.opt, "a", queue.Target{Oldest: true}); err != nil {

@@ -48,14 +48,28 @@ func damaged(l *life) *faultfs.FS {
 	}
 	for _, i := range []int{len(infos) - 4, len(infos) - 2, len(infos) - 1} {
 		if i >= 0 {
-			l.destroy(fsys, infos[i].Name())
+			l.destroy(fsys, infos[i].Name(), false)
 		}
 	}
 	return fsys.Crash(faultfs.Keep, 0)
 }
 
-// destroy overwrites some of the frames of a segment, not the last one, and notes which records are gone with them.
-func (l *life) destroy(fsys *faultfs.FS, base string) {
+// scratched is killed, and each sealed segment has a frame with bad bytes that its parity gives back.
+func scratched(l *life) *faultfs.FS {
+	fsys := killed(l)
+	infos, err := fsys.ReadDir(dataDir + "/" + recovery.SegmentDir)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, info := range infos {
+		l.destroy(fsys, info.Name(), true)
+	}
+	return fsys.Crash(faultfs.Keep, 0)
+}
+
+// destroy overwrites some of the frames of a segment, not the last one, and notes which records may be gone with them: in a
+// sealed one its parity may not suffice. light: it overwrites a few bytes of one frame of a sealed segment, so that none is.
+func (l *life) destroy(fsys *faultfs.FS, base string, light bool) {
 	path := dataDir + "/" + recovery.SegmentDir + "/" + base
 	f, err := fsys.OpenWrite(path)
 	if err != nil {
@@ -63,6 +77,10 @@ func (l *life) destroy(fsys *faultfs.FS, base string) {
 	}
 	name, _ := segment.ParseName(base)
 	size, _ := f.Size()
+	t, err := segment.ReadTrailer(f, size)
+	if light && err != nil {
+		return
+	}
 	var frames []segment.Part
 	for s := segment.NewScanner(f, name.Salt, segment.HeaderSize, size); ; {
 		p, err := s.Next()
@@ -74,7 +92,7 @@ func (l *life) destroy(fsys *faultfs.FS, base string) {
 		}
 	}
 	for i, p := range frames {
-		if i%4 != 1 || i == len(frames)-1 {
+		if i%4 != 1 || i == len(frames)-1 || light && i > 1 {
 			continue
 		}
 		wrong, at := bytes.Repeat([]byte{0xdb}, 30), p.Offset+p.Size/2
@@ -88,6 +106,14 @@ func (l *life) destroy(fsys *faultfs.FS, base string) {
 		}
 		if _, err := f.WriteAt(wrong, at); err != nil {
 			l.t.Fatal(err)
+		}
+		if light {
+			break
+		}
+		if again := at + segment.Groups*int64(t.Stripe); again+int64(len(wrong)) < p.Offset+p.Size { // in the same group
+			if _, err := f.WriteAt(wrong, again); err != nil {
+				l.t.Fatal(err)
+			}
 		}
 		for s := p.Header.First; s <= p.Header.Last(); s++ {
 			l.m.hurt[s] = true

@@ -82,8 +82,9 @@ func queueDamage() []fault {
 	all := []fault{
 		{name: "data_dir: a bit is wrong in a read of a segment, once", rules: flips(1), once: true, reads: true},
 		{name: "data_dir: another bit is wrong in every read of a segment", rules: flips(0), reads: true, may: true, lossy: true},
-		wounded("data_dir: a bit of a segment is wrong for ever", inBody),
-		wounded("data_dir: the length in the header of a frame is wrong for ever", inLength),
+		healing("data_dir: a bit of a segment is wrong for ever"),
+		wounded("data_dir: a bit of a segment is wrong for ever, and one of its parity", inBody),
+		wounded("data_dir: the length in the header of a frame is wrong for ever, and a bit of its parity", inLength),
 		rotten("losses.jsonl: EIO from every write, when a bit of a segment is wrong", disk.Write, fails(syscall.EIO)),
 		rotten("losses.jsonl: EIO from every fsync, when a bit of a segment is wrong", disk.Sync, fails(syscall.EIO)),
 	}

@@ -12,10 +12,11 @@ import (
 	"logmule/integration/rig"
 )
 
-// wound is one wrong bit in a frame of a segment, as a bad disk makes it.
+// wound is one wrong bit in a frame of a sealed segment, as a bad disk makes it.
 type wound struct {
-	where   int // in the frame
-	records int // in the frame, which are all that may be lost
+	where   int  // in the frame
+	heals   bool // else a bit of the parity that would give it back is wrong, too
+	records int  // in the frame, which are all that may be lost
 }
 
 // Bits, by the number of their byte in a frame; docs/format.md has the header of a frame.
@@ -24,6 +25,12 @@ const (
 	inBody      = frameHeader + 3
 	inLength    = 21 // the second byte of the length of the body: 4096 more
 )
+
+// healing is the fault that costs nothing: the segment gives the bit back.
+func healing(name string) fault {
+	w := &wound{where: inBody, heals: true}
+	return fault{name: name, begin: w.inflict, reads: true, quick: true, says: "damaged segment healed"}
+}
 
 // wounded is the fault: it costs the frame, whatever is wrong in it.
 func wounded(name string, where int) fault {
@@ -59,7 +66,19 @@ func (w *wound) inflict(d *disk.Disk) error {
 		return err
 	}
 	_, err = f.WriteAt(text[at:at+1], int64(at))
+	if err == nil && !w.heals {
+		block := parityOf(text, at)
+		text[block] ^= 16
+		_, err = f.WriteAt(text[block:block+1], int64(block))
+	}
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// parityOf is where the parity begins that stands for the stripe with this byte; docs/format.md has the trailer.
+func parityOf(text []byte, at int) int {
+	trailer := text[len(text)-4096:]
+	stripe, parity := int(binary.LittleEndian.Uint32(trailer[12:])), int(binary.LittleEndian.Uint64(trailer[64:]))
+	return parity + at/stripe%32*stripe
 }
 
 // dataFrame is where the first compressed frame of records is that begins at this offset or later, with less than 4 KiB, and how many it

@@ -16,8 +16,11 @@ type layout struct {
 func stripeSize(size uint64) int64 { return max(64, int64(size/1024)&^7) }
 
 // layOut places the rest of a segment of this configured size whose frames end at dataEnd, a multiple of 8.
-func layOut(size uint64, dataEnd int64) layout {
-	l := layout{stripe: stripeSize(size)}
+func layOut(size uint64, dataEnd int64) layout { return layOutStripes(stripeSize(size), dataEnd) }
+
+// layOutStripes is layOut where only the size of a stripe is known.
+func layOutStripes(stripe, dataEnd int64) layout {
+	l := layout{stripe: stripe}
 	l.stripes = int((dataEnd + l.stripe - 1) / l.stripe)
 	l.groups = min(Groups, l.stripes)
 	// A segment of a single stripe needs no whole stripe of parity.

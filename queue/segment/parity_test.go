@@ -7,45 +7,23 @@ import (
 	"testing"
 )
 
-// heal repairs, in file, every bad stripe that is the only one of its group, from the group's parity block. It returns
-// the stripes that stay bad. It stands here to prove that the parity is right.
+// heal makes good, in file, what its redundancy can. It returns the stripes that stay bad.
 func heal(t *testing.T, file []byte) []int {
 	t.Helper()
 	f := bytes.NewReader(file)
-	tr, err := ReadTrailer(f, int64(len(file)))
+	h, err := Diagnose(f, int64(len(file)), testHeader().Name())
 	if err != nil {
 		t.Fatal(err)
 	}
-	x, err := ReadIndex(f, tr)
-	if err != nil {
-		t.Fatal(err)
+	if h.Size != int64(len(file)) {
+		t.Fatalf("healed to %d bytes of %d", h.Size, len(file))
 	}
-	bad, err := BadStripes(f, tr, x)
-	if err != nil {
-		t.Fatal(err)
-	}
-	size := int64(tr.Stripe)
-	for _, i := range bad {
-		group := i % Groups
-		if slices.ContainsFunc(bad, func(k int) bool { return k != i && k%Groups == group }) {
-			continue
+	copy(file, healedBytes(t, h, f))
+	var bad []int
+	for _, s := range h.Bad {
+		for at := s.Offset; at < s.End(); at += int64(h.Trailer.Stripe) {
+			bad = append(bad, int(at/int64(h.Trailer.Stripe)))
 		}
-		block := layOut(tr.Header.Size, tr.DataEnd).block
-		at := tr.Parity + int64(group)*block
-		whole := bytes.Clone(file[at : at+block])
-		for k := group; k < len(x.Stripes); k += Groups {
-			if k == i {
-				continue
-			}
-			for j, c := range file[int64(k)*size : min(int64(k+1)*size, tr.DataEnd)] {
-				whole[j] ^= c
-			}
-		}
-		copy(file[int64(i)*size:min(int64(i+1)*size, tr.DataEnd)], whole)
-	}
-	bad, err = BadStripes(f, tr, x)
-	if err != nil {
-		t.Fatal(err)
 	}
 	return bad
 }

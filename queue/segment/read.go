@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
+	"slices"
 )
 
 const (
@@ -48,6 +50,9 @@ func readSparing(f io.ReaderAt, b []byte, offset int64, bad func(from, to int64,
 		got, err = readFull(f, step, at)
 		if err != nil && err != io.ErrUnexpectedEOF && !errors.Is(err, fs.ErrClosed) {
 			clear(step)
+			if o, ok := f.(overlay); ok {
+				o.h.lay(step, at) // a block may hold more than one stripe
+			}
 			bad(at, at+int64(len(step)), err)
 			got = len(step)
 		}
@@ -63,49 +68,49 @@ func BadStripes(f io.ReaderAt, t Trailer, x Index) ([]int, error) {
 	for i, s := range x.Stripes {
 		sums[i] = s.Sum
 	}
-	bad, err := badPieces(f, 0, t.DataEnd, int64(t.Stripe), sums)
+	bad, _, err := badPieces(f, 0, t.DataEnd, int64(t.Stripe), sums)
 	if err != nil {
 		return nil, fmt.Errorf("check stripes of segment %s: %w", t.Header.Name(), err)
 	}
-	return bad, nil
+	return slices.Sorted(maps.Keys(bad)), nil
 }
 
 // BadParity is BadStripes for the parity blocks: it returns the groups that cannot heal a stripe.
 func BadParity(f io.ReaderAt, t Trailer, x Index) ([]int, error) {
-	bad, err := badPieces(f, t.Parity, t.IndexB, layOut(t.Header.Size, t.DataEnd).block, x.Parity)
+	bad, _, err := badPieces(f, t.Parity, t.IndexB, layOut(t.Header.Size, t.DataEnd).block, x.Parity)
 	if err != nil {
 		return nil, fmt.Errorf("check parity of segment %s: %w", t.Header.Name(), err)
 	}
-	return bad, nil
+	return slices.Sorted(maps.Keys(bad)), nil
 }
 
-// badPieces cuts [from, to) into pieces of this size and compares each with its checksum.
-func badPieces(f io.ReaderAt, from, to, size int64, sums []uint32) ([]int, error) {
+// badPieces cuts [from, to) into pieces of this size and compares each with its checksum. unread are those of the bad ones
+// that the disk did not give.
+func badPieces(f io.ReaderAt, from, to, size int64, sums []uint32) (bad, unread map[int]bool, err error) {
 	if count := (to - from + size - 1) / size; count != int64(len(sums)) {
-		return nil, fmt.Errorf("an index of %d for %d: it belongs to another segment: %w", len(sums), count, ErrMalformed)
+		return nil, nil, fmt.Errorf("an index of %d for %d: it belongs to another segment: %w", len(sums), count, ErrMalformed)
 	}
 	b := make([]byte, min(to-from, max(1, window/size)*size))
-	lost := make([]bool, len(sums))
-	var bad []int
+	bad, unread = make(map[int]bool), make(map[int]bool)
 	for at, i := from, 0; at < to; at += int64(len(b)) {
 		b = b[:min(int64(len(b)), to-at)]
 		n, err := readSparing(f, b, at, func(first, end int64, _ error) {
 			for k := (first - from) / size; k <= (end-1-from)/size; k++ {
-				lost[k] = true
+				bad[int(k)], unread[int(k)] = true, true
 			}
 		})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		clear(b[n:])
 		for piece := b; len(piece) > 0; i++ {
 			m := min(size, int64(len(piece)))
 			short := at+int64(n) < min(from+int64(i+1)*size, to)
-			if short || lost[i] || crc32.Checksum(piece[:m], crcTable) != sums[i] {
-				bad = append(bad, i)
+			if short || crc32.Checksum(piece[:m], crcTable) != sums[i] {
+				bad[i] = true
 			}
 			piece = piece[m:]
 		}
 	}
-	return bad, nil
+	return bad, unread, nil
 }

@@ -11,13 +11,20 @@ import (
 func (t *tally) seal(h Header, mark uint64, recovered bool) (Trailer, [][]byte) {
 	l := layOut(h.Size, t.end)
 	index := t.index(l).encode(h.Salt, l)
-	trailer := Trailer{
+	trailer := t.trailer(h, l, mark, recovered)
+	trailer.Sum = sealSum(h, index)
+	return trailer, [][]byte{index, t.parity[:int64(l.groups)*l.block], index}
+}
+
+// trailer is the trailer over what was counted, without the hash.
+func (t *tally) trailer(h Header, l layout, mark uint64, recovered bool) Trailer {
+	return Trailer{
 		Header:    h,
 		Frames:    t.frames,
 		Records:   t.records,
 		Last:      t.last,
 		Mark:      mark,
-		DataEnd:   t.end,
+		DataEnd:   l.indexA,
 		Stripe:    uint32(l.stripe),
 		IndexA:    l.indexA,
 		Parity:    l.parity,
@@ -25,9 +32,7 @@ func (t *tally) seal(h Header, mark uint64, recovered bool) (Trailer, [][]byte) 
 		MinTime:   t.minTime,
 		MaxTime:   t.maxTime,
 		Recovered: recovered,
-		Sum:       sealSum(h, index),
 	}
-	return trailer, [][]byte{index, t.parity[:int64(l.groups)*l.block], index}
 }
 
 // writeSeal cuts the file to the size it has when sealed and writes what follows the frames. The size goes first: a
@@ -77,18 +82,8 @@ func SealRecovered(f vfs.File, h Header, dataEnd int64, mark uint64) (Trailer, e
 
 // recount counts the frames and the bytes of [0, dataEnd) of a file.
 func (t *tally) recount(f io.ReaderAt, salt uint64, dataEnd int64) error {
-	scan := NewScanner(f, salt, HeaderSize, dataEnd)
-	for {
-		p, err := scan.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		if !p.Bad {
-			t.frame(p.Header, p.Offset)
-		}
+	if _, err := t.recountFrames(f, salt, dataEnd); err != nil {
+		return err
 	}
 	b := make([]byte, min(window, dataEnd))
 	for t.end < dataEnd {
@@ -103,4 +98,22 @@ func (t *tally) recount(f io.ReaderAt, salt uint64, dataEnd int64) error {
 		t.bytes(b)
 	}
 	return nil
+}
+
+// recountFrames counts the good frames up to dataEnd and returns the greatest mark of theirs.
+func (t *tally) recountFrames(f io.ReaderAt, salt uint64, dataEnd int64) (mark uint64, err error) {
+	scan := NewScanner(f, salt, HeaderSize, dataEnd)
+	for {
+		p, err := scan.Next()
+		if err == io.EOF {
+			return mark, nil
+		}
+		if err != nil {
+			return mark, err
+		}
+		if !p.Bad {
+			t.frame(p.Header, p.Offset)
+			mark = max(mark, p.Header.Mark)
+		}
+	}
 }

@@ -51,6 +51,10 @@ func (f *osFile) Allocate(offset, size int64) error {
 // Sync is fdatasync: bytes and size, without the times.
 func (f *osFile) Sync() error { return f.use("fdatasync", unix.Fdatasync) }
 
+func (f *osFile) forget(offset, size int64) error {
+	return f.use("fadvise", func(fd int) error { return unix.Fadvise(fd, offset, size, unix.FADV_DONTNEED) })
+}
+
 // space counts in fragments, the unit of the block counts; an old file system that leaves it out means its block size.
 func space(st *unix.Statfs_t) Space {
 	unit := uint64(st.Frsize)

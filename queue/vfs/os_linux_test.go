@@ -127,3 +127,30 @@ func TestSkip(t *testing.T) {
 		}
 	}
 }
+
+// TestForget: the hint changes no byte, for whole pages and parts of them, and is none of a closed file's.
+func TestForget(t *testing.T) {
+	f, err := OS().Create(filepath.Join(t.TempDir(), "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := bytes.Repeat([]byte("abcdefg"), 10_000)
+	if _, err := f.WriteAt(want, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.(*osFile).forget(0, int64(len(want))); err != nil {
+		t.Errorf("this system cannot: %v", err)
+	}
+	Forget(f, 5000, 20)
+	got := make([]byte, len(want))
+	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("read %d bytes: %v", len(got), err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	Forget(f, 0, 4096)
+}

@@ -1,0 +1,178 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+	"logmule/recovery"
+)
+
+// healing makes damaged segments good, one at a time, whoever asks for it.
+type healing struct {
+	mu    sync.Mutex          // held over a healing
+	known map[*file]*attempts // guarded by mu
+}
+
+// attempts are what is remembered of a segment that could not be healed, or not wholly.
+type attempts struct {
+	vain map[int64]time.Time // where bad bytes were met that nothing gave back, and when
+	told bool                // that it waits
+}
+
+// healAgain is how long nobody else looks at bad bytes that nothing gave back. What was bad in one read only may be bad on the
+// disk later.
+const healAgain = time.Minute
+
+// heal makes good what can be made good of a segment with this bad range. Whoever reads it opens it again afterwards, and
+// reads it over view, where there is one: then the disk had no room for the healed file, or may yet give bytes that are
+// missing. The error is one that may pass, or ErrClosed: what is bad may still come. It holds no lock that an append needs.
+func (q *Queue) heal(f *file, bad segment.Part) (view *segment.Healing, err error) {
+	if !f.sealed.Load() {
+		return nil, nil
+	}
+	settled := q.awaitSeal(f)
+	q.healing.mu.Lock()
+	defer q.healing.mu.Unlock()
+	switch {
+	case q.isClosing():
+		return nil, ErrClosed
+	case !settled || !q.files.holds(f):
+		return nil, nil
+	}
+	a := q.attemptsLocked(f)
+	if at, vain := a.vain[bad.Offset]; vain && time.Since(at) < healAgain {
+		return nil, nil
+	}
+	h, err := q.healLocked(f)
+	lost := errors.Is(err, segment.ErrNoTrailer)
+	switch {
+	case err == nil && h.Won() && !h.Replaced:
+		return h.Healing, nil
+	case lost && bad.Err == nil, err == nil && len(h.Bad) > 0 && !h.Unread && !h.Replaced:
+		a.vain[bad.Offset] = time.Now()
+	case err != nil && !lost && !errors.Is(err, fs.ErrNotExist) && !hasNewFormat(err):
+		return nil, fmt.Errorf("%w; nothing is given up yet, it is tried again", err)
+	}
+	return nil, nil
+}
+
+// hasNewFormat tells whether a newer logmule has to be asked.
+func hasNewFormat(err error) bool {
+	var unknown *segment.UnknownFeatureError
+	return errors.As(err, &unknown)
+}
+
+// attemptsLocked are those at a segment of the queue. Those at segments that are gone are forgotten.
+func (q *Queue) attemptsLocked(f *file) *attempts {
+	if a := q.healing.known[f]; a != nil {
+		return a
+	}
+	for gone := range q.healing.known {
+		if !q.files.holds(gone) {
+			delete(q.healing.known, gone)
+		}
+	}
+	if q.healing.known == nil {
+		q.healing.known = map[*file]*attempts{}
+	}
+	a := &attempts{vain: map[int64]time.Time{}}
+	q.healing.known[f] = a
+	return a
+}
+
+// healLocked heals a segment whose seal has ended.
+func (q *Queue) healLocked(f *file) (recovery.Healed, error) {
+	h, err := recovery.Heal(q.opt.FS, q.opt.Dir, f.name, recovery.HealOptions{
+		Room: q.hasDisk,
+		Hold: func() (func(), bool) {
+			q.unlinking.mu.Lock() // a segment that is deleted must not come back
+			return q.unlinking.mu.Unlock, q.files.holds(f)
+		},
+	})
+	if err != nil || !h.Won() {
+		return h, err
+	}
+	if h.Replaced {
+		delete(q.healing.known, f)
+		f.size.Store(h.Size)
+		f.end.Store(h.Trailer.DataEnd)
+		f.trailer.Store(true)
+		var bytes int64
+		for _, g := range h.Gains {
+			bytes += g.Size
+		}
+		q.counters.healed.Add(1)
+		q.counters.healedBytes.Add(uint64(bytes))
+		q.opt.Log.Warn("damaged segment healed", "segment", f.path, "bytes", bytes, "places", len(h.Gains), "stays_bad", len(h.Bad), "quarantine", h.Quarantine)
+	}
+	if h.Waits != nil {
+		q.counters.healErrors.Add(1)
+		if a := q.attemptsLocked(f); !a.told {
+			a.told = true
+			q.opt.Log.Warn("damaged segment not healed on the disk; what its parity gives back is read meanwhile", "segment", f.path, "error", h.Waits)
+		}
+	}
+	return h, nil
+}
+
+// awaitSeal says whether a sealed segment is one that nobody writes any more. A seal that is under way is waited for.
+func (q *Queue) awaitSeal(f *file) bool {
+	s := q.sealing.Load()
+	if !f.settled.Load() && s != nil {
+		select {
+		case <-s.done:
+		case <-s.stuck:
+		case <-q.stop:
+		}
+	}
+	return f.settled.Load()
+}
+
+// endHealing waits for a healing that is under way when the queue closes. No other one begins.
+func (q *Queue) endHealing() {
+	q.healing.mu.Lock()
+	q.healing.known = nil
+	q.healing.mu.Unlock()
+}
+
+// noteRest writes down which records of a segment nothing gives back: those between the good frames around bad bytes. What
+// every output has done is no loss.
+func (q *Queue) noteRest(f *file, h *segment.Healing, damaged io.ReaderAt) error {
+	image := h.Over(damaged)
+	scan := segment.NewScanner(image, f.name.Salt, segment.HeaderSize, h.Trailer.DataEnd)
+	next, last := f.name.First, f.last.Load()
+	var bad []segment.Part
+	note := func(until uint64) {
+		if len(bad) > 0 && until > next && until > q.lowestDurable() {
+			from, to := bad[0].Offset, bad[len(bad)-1].Offset+bad[len(bad)-1].Size
+			q.noteDamage(f, image, from, to-from, checkpoint.Range{First: next, Last: until - 1}, causeOf(bad[0]), bad[0].Err)
+		}
+		bad = bad[:0]
+	}
+	for next <= last {
+		part, err := scan.Next()
+		if errors.Is(err, io.EOF) {
+			note(last + 1)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if part.Bad {
+			part.Payload = nil
+			bad = append(bad, part)
+			continue
+		}
+		if first := part.Header.First; first > 0 {
+			note(min(first, last+1))
+			next = max(next, first, part.Header.Last()+1)
+		}
+	}
+	return nil
+}

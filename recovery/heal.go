@@ -1,0 +1,278 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+)
+
+const (
+	healingSuffix = ".healing" // of the healed copy of a segment while it is made, beside it
+	damagedSuffix = ".damaged" // of the damaged file in quarantine; a second one ends in .damaged.2
+)
+
+// HealOptions of Heal. The zero value works.
+type HealOptions struct {
+	// Room says whether there is room for so many bytes more; nil: the file system knows.
+	Room func(size int64) error
+	// Hold is called when the healed copy is durable. It keeps the segment from being deleted until release is called, and
+	// answers false where it is no longer wanted. nil: nobody else changes the directory.
+	Hold func() (release func(), wanted bool)
+	// GiveUp replaces the segment also where bytes could not be read that nothing gives back: they become zeros.
+	GiveUp bool
+}
+
+// Healed is what Heal found and did.
+type Healed struct {
+	*segment.Healing        // what there is to be made good; not nil where Heal returns no error
+	Gains            []Gain // what is won, in the order of a report
+	Replaced         bool   // the segment is healed on the disk
+	Quarantine       string // what was damaged, relative to the data directory; empty where only bytes of it were copied
+	Waits            error  // why it is not replaced, or not durably, though something can be won; read it with Over meanwhile
+}
+
+// Gain is a place of a segment that is made good. fsck and Heal have them from the same function.
+type Gain struct {
+	segment.Span
+	Cause string // of the damage, as in a report
+	Data  bool   // header or frames, which only parity or another copy gives back; else what is made of them
+}
+
+// action is how a report calls it.
+func (g Gain) action(heal, rebuild string) string {
+	if g.Data {
+		return heal
+	}
+	return rebuild
+}
+
+// gains are what a healing makes of the file f.
+func gains(h *segment.Healing, f io.ReaderAt) []Gain {
+	var all []Gain
+	t, header := h.Trailer, segment.Span{Size: segment.HeaderSize}
+	for _, s := range h.Parity {
+		all = append(all, Gain{s, causeChecksum, false})
+	}
+	if h.Header {
+		all = append(all, Gain{header, causeHeader, true})
+	}
+	for _, s := range h.Altered(f) {
+		if from := max(s.Offset, header.Size); h.Header && s.Offset < header.Size {
+			s = segment.Span{Offset: from, Size: s.End() - from}
+		}
+		if s.Size > 0 {
+			all = append(all, Gain{s, causeChecksum, true})
+		}
+	}
+	index := t.Parity - t.IndexA
+	if h.IndexA {
+		all = append(all, Gain{segment.Span{Offset: t.IndexA, Size: index}, causeIndex, false})
+	}
+	if h.IndexB {
+		all = append(all, Gain{segment.Span{Offset: t.IndexB, Size: index}, causeIndex, false})
+	}
+	if h.Seal {
+		all = append(all, Gain{segment.Span{Offset: h.Size - segment.TrailerSize, Size: segment.TrailerSize}, causeTrailer, false})
+	}
+	return all
+}
+
+// Heal makes a damaged segment of the data directory dir good from what it keeps twice, as far as that goes. What was
+// damaged is kept in quarantine, under a second name, before the healed copy takes its place by a rename; where nothing is
+// won nothing is touched. It may be cut short at any point and done again. The caller sees to it that nobody writes to
+// the segment. The error says why nothing can be known of the segment: it was never sealed, its index is lost, it is gone.
+func Heal(fsys vfs.FS, dir string, name segment.Name, opt HealOptions) (Healed, error) {
+	f, err := fsys.Open(segmentPath(dir, name))
+	if err != nil {
+		return Healed{}, fmt.Errorf("heal segment: %w", err)
+	}
+	defer f.Close() // it was only read
+	size, err := f.Size()
+	if err != nil {
+		return Healed{}, fmt.Errorf("heal segment %s: %w", name, err)
+	}
+	h, err := segment.Diagnose(f, size, name)
+	if err != nil {
+		return Healed{}, err
+	}
+	if is := h.Trailer.Header.Name(); is != name {
+		return Healed{}, fmt.Errorf("segment %s is %s by its header: left alone; rename it to that to have it read", name, is)
+	}
+	x := exchange{fsys: fsys, dir: dir, name: name, opt: opt, f: f, size: size, Healed: Healed{Healing: h, Gains: gains(h, f)}}
+	switch {
+	case !h.Won():
+	case h.Unread && !opt.GiveUp:
+		x.Waits = fmt.Errorf("segment %s has bytes that cannot be read and that its parity does not give back; it is healed in memory only, "+
+			"since the disk may yet give them; fsck --repair gives them up", name)
+	default:
+		x.Waits = x.run()
+	}
+	return x.Healed, nil
+}
+
+// exchange is one Heal that has something to win.
+type exchange struct {
+	fsys vfs.FS
+	dir  string
+	name segment.Name
+	opt  HealOptions
+	f    vfs.File // the damaged file
+	size int64    // of it
+
+	Healed
+}
+
+func (x *exchange) run() error {
+	if x.opt.Room != nil {
+		if err := x.opt.Room(x.Size); err != nil {
+			return fmt.Errorf("heal segment %s: %w", x.name, err)
+		}
+	}
+	path := segmentPath(x.dir, x.name)
+	temp := path + healingSuffix
+	err := x.write(temp)
+	if err == nil {
+		err = x.swap(temp, path)
+	}
+	if err == nil {
+		return nil
+	}
+	if !x.Replaced {
+		_ = x.fsys.Remove(temp) // the next start does, where this cannot
+	}
+	if isFull(err) {
+		return fmt.Errorf("heal segment %s: %w; free %d bytes there, it is tried again", x.name, err, x.Size)
+	}
+	return fmt.Errorf("heal segment %s: %w", x.name, err)
+}
+
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// write makes the healed copy, durable but for its name, and looks whether it is what it should be: whatever went wrong
+// between the two disks shows in its checksums.
+func (x *exchange) write(temp string) error {
+	if err := x.fsys.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := x.fsys.Create(temp)
+	if err != nil {
+		return err
+	}
+	err = x.Healing.Write(f, x.f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = x.proven(f)
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (x *exchange) proven(f io.ReaderAt) error {
+	h, err := segment.Diagnose(f, x.Size, x.name)
+	if err != nil {
+		return fmt.Errorf("the healed copy is no segment: %w", err)
+	}
+	if h.Won() || !slices.Equal(h.Bad, x.Bad) || !slices.Equal(h.BadParity, x.BadParity) {
+		return errors.New("the healed copy is not what it should be: the disk gives other bytes each time; nothing was replaced")
+	}
+	return nil
+}
+
+// swap puts the healed copy in the place of the segment.
+func (x *exchange) swap(temp, path string) error {
+	if x.opt.Hold != nil {
+		release, wanted := x.opt.Hold()
+		defer release()
+		if !wanted {
+			return errors.New("it is no longer wanted")
+		}
+	}
+	if err := x.keep(path); err != nil {
+		return fmt.Errorf("keep the damaged file: %w", err)
+	}
+	if err := x.fsys.Rename(temp, path); err != nil {
+		return err
+	}
+	x.Replaced = true
+	return x.fsys.SyncDir(filepath.Dir(path))
+}
+
+// keep gives the damaged file a second name in quarantine. Where the file system has no such thing, the bytes that are
+// about to be replaced are copied.
+func (x *exchange) keep(path string) error {
+	quarantine := filepath.Join(x.dir, quarantineDir)
+	if err := x.fsys.MkdirAll(quarantine); err != nil {
+		return err
+	}
+	whole := io.NewSectionReader(patient{x.f}, 0, x.size)
+	for n := 1; ; n++ {
+		name := filepath.Join(quarantineDir, x.name.String()+damagedSuffix)
+		if n > 1 {
+			name = fmt.Sprintf("%s.%d", name, n)
+		}
+		err := x.fsys.Link(path, filepath.Join(x.dir, name))
+		if errors.Is(err, fs.ErrExist) {
+			same, other := holds(x.fsys, filepath.Join(x.dir, name), whole)
+			if other != nil {
+				return other
+			}
+			if !same {
+				continue
+			}
+			err = nil // a healing that was cut short
+		}
+		if linkless(err) {
+			return x.copy()
+		}
+		if err != nil {
+			return err
+		}
+		x.Quarantine = name
+		return x.fsys.SyncDir(quarantine)
+	}
+}
+
+// linkless tells whether an error says that a file cannot have a second name there.
+func linkless(err error) bool {
+	return slices.ContainsFunc([]error{errors.ErrUnsupported, syscall.EPERM, syscall.EXDEV, syscall.EMLINK}, func(e error) bool { return errors.Is(err, e) })
+}
+
+func (x *exchange) copy() error {
+	for _, s := range x.Changed() {
+		if _, err := Quarantine(x.fsys, x.dir, x.f, x.name.String(), s.Offset, s.Size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isHealing tells whether a file of the segment directory is what a healing that was cut short has left.
+func isHealing(base string) bool {
+	name, ok := strings.CutSuffix(base, healingSuffix)
+	_, is := segment.ParseName(name)
+	return ok && is
+}
+
+// removeHealing removes leftovers. One that stays is in nobody's way.
+func removeHealing(fsys vfs.FS, dir string) {
+	infos, err := fsys.ReadDir(filepath.Join(dir, SegmentDir))
+	if err != nil {
+		return
+	}
+	for _, info := range infos {
+		if isHealing(info.Name()) && info.Mode().IsRegular() {
+			_ = fsys.Remove(filepath.Join(dir, SegmentDir, info.Name()))
+		}
+	}
+}
