@@ -18,7 +18,7 @@ func TestLossesWaitForTheLedger(t *testing.T) {
 			b := newBench(t, nil)
 			b.fill(30, 5000)
 			b.close()
-			b.overwrite([]byte("damage"), 20000)
+			b.overwrite(bytes.Repeat([]byte("damage"), 420), 20000) // more than parity has
 			b.open()
 			b.fsys.FailMatching(func(op faultfs.Op) error {
 				if strings.Contains(op.Name, "losses.jsonl") {
