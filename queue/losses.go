@@ -100,7 +100,7 @@ func (q *Queue) noteDropped(f *file, all checkpoint.Range) {
 	d := &q.losses.dropped
 	before := d.records
 	for _, m := range append(lines, byOutputs(untold)...) {
-		loss := lossOf(m.First, m.Last, m.Last-m.First+1, "drop_oldest", "yes")
+		loss := lossOf(m.First, m.Last, m.Last-m.First+1, recovery.CauseDropOldest, "yes")
 		loss.Segment, loss.Outputs = f.name.String(), m.outputs
 		n := checkpoint.Ranges(q.untoldLocked(m.Range)).Count()
 		q.counters.droppedOldest.Add(n)
@@ -203,7 +203,7 @@ func (q *Queue) noteSkipped(output string, gone []checkpoint.Range) {
 func (q *Queue) noteGone(output string, lost checkpoint.Range) {
 	cause := "missing segment"
 	if q.limits.Load().WhenFull == DropOldest {
-		cause = "drop_oldest"
+		cause = recovery.CauseDropOldest
 	}
 	q.losses.mu.Lock()
 	defer q.losses.mu.Unlock()
@@ -233,7 +233,7 @@ func (q *Queue) flushDrops(ended bool) time.Duration {
 		return left
 	}
 	q.losses.flushed = time.Now()
-	if !q.noteLossLocked(lossOf(0, 0, n, "drop_newest", "no")) {
+	if !q.noteLossLocked(lossOf(0, 0, n, recovery.CauseDropNewest, "no")) {
 		return ledgerEvery
 	}
 	q.losses.refused = total

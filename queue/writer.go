@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"logmule/queue/segment"
+	"logmule/recovery"
 )
 
 // writer is the one goroutine that writes segments. Its way is a loop: take the group that has gathered, write it with
@@ -310,7 +311,7 @@ func (w *writer) abandon(err error) {
 		if w.q.opt.Sync.Mode != SyncAlways {
 			acknowledged = "unknown"
 		}
-		w.q.noteLoss(lossOf(0, 0, records, "not stored at stop", acknowledged))
+		w.q.noteLoss(lossOf(0, 0, records, recovery.CauseNotStored, acknowledged))
 	}
 	if w.out != nil {
 		if cerr := w.out.Close(); cerr != nil {

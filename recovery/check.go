@@ -19,6 +19,7 @@ import (
 type CheckOptions struct {
 	Deep     bool                    // decode every body too
 	Progress func(done, total int64) // bytes read, of all; called by one goroutine at a time
+	Source   func(key string) string // what a person calls the source with this key; nil: the key
 	Workers  int                     // segments read at the same time; 0: one for each processor
 }
 
@@ -41,7 +42,9 @@ func Check(ctx context.Context, fsys vfs.FS, dir string, opt CheckOptions) (Repo
 	if err != nil {
 		return c.report, err
 	}
-	c.describe(found)
+	if err := c.describe(found); err != nil {
+		return c.report, err
+	}
 	return c.report, formatError(c.parts)
 }
 
@@ -294,13 +297,19 @@ func (c *checker) judged(found []finding) []finding {
 }
 
 // describe makes the report.
-func (c *checker) describe(found []finding) {
+func (c *checker) describe(found []finding) error {
 	r := &c.report
 	r.count(c.parts)
 	outputs, _, _ := split(c.positions())
 	r.outputs(outputs)
-	for _, f := range found {
-		c.book(f)
+	found = slices.DeleteFunc(found, func(f finding) bool { return c.past(f) })
+	x := explainer{ctx: c.ctx, fsys: c.fsys, parts: c.parts, outputs: outputs, source: c.opt.Source}
+	lost, err := x.explain(found)
+	if err != nil {
+		return err
+	}
+	for i, f := range found {
+		c.book(f, lost[i])
 	}
 	c.unsealed()
 	for _, p := range c.parts {
@@ -317,24 +326,32 @@ func (c *checker) describe(found []finding) {
 		}
 		return 0
 	})
+	r.Running, r.Ledger = c.live, c.sums.causes.all()
+	return nil
 }
 
-// book puts a finding into the report, with what a repair would do.
-func (c *checker) book(f finding) {
+// past books a finding that is no damage: a torn tail, or what the loss ledger tells of.
+func (c *checker) past(f finding) bool {
 	r := &c.report
-	if f.torn {
+	switch {
+	case f.torn:
 		if !f.zero {
 			r.TornTailBytes += f.length
 		}
 		if f.lost.First > 0 {
 			r.note(f.tornRecords())
 		}
-		return
-	}
-	if c.sums.history(f) {
+	case c.sums.history(f):
 		r.note("damage that the loss ledger tells of is not repeated here")
-		return
+	default:
+		return false
 	}
+	return true
+}
+
+// book puts damage into the report, with what a repair would do.
+func (c *checker) book(f finding, lost *Lost) {
+	r := &c.report
 	action := f.action
 	switch {
 	case action != "":
@@ -345,7 +362,9 @@ func (c *checker) book(f finding) {
 	default:
 		action = wouldQuarantine
 	}
-	r.add(f.damage(action))
+	d := f.damage(action)
+	d.Lost = lost
+	r.add(d)
 }
 
 // unsealed tells of segments without a trailer. The newest two that hold records may lack it: one is being written, and the

@@ -33,6 +33,7 @@ type Loss struct {
 	Length       int64     `json:"length"`
 	Quarantine   string    `json:"quarantine,omitempty"` // the copy of the bytes, relative to the data directory
 	Outputs      []string  `json:"outputs,omitempty"`    // outputs that had not got the records; empty: all
+	Sources      []string  `json:"sources,omitempty"`    // whose records they were, where that is known
 }
 
 // Values of Loss.Acknowledged.
@@ -53,6 +54,13 @@ const CauseBacklog = "max_backlog"
 // CauseForgotten is the cause of records that an output had not done when it was forgotten, since nobody had read for it
 // for too long. They are not lost either.
 const CauseForgotten = "forget_after"
+
+// Causes of records that were given up on purpose, or could not be kept.
+const (
+	CauseDropOldest = "drop_oldest"
+	CauseDropNewest = "drop_newest"
+	CauseNotStored  = "not stored at stop"
+)
 
 // Ledger is the open loss ledger of a data directory: appended to, synced, never changed. Lines that a crash tore are
 // passed over. Its methods may be called from several goroutines.
@@ -80,6 +88,7 @@ type ledgerSums struct {
 	missed  map[string]checkpoint.Ranges  // of these, by output, those whose line names it
 	lost    checkpoint.Ranges             // sequences that no output will get
 	spots   map[spot]struct{}             // places that are written down
+	causes  causeSums
 }
 
 // givenUp is by whom, and why.
@@ -130,6 +139,7 @@ func (l *Ledger) load(f vfs.File) error {
 // book adds one line to the sums.
 func (s *ledgerSums) book(loss Loss) {
 	s.lines++
+	s.causes.book(loss)
 	if loss.Cause == CauseBacklog || loss.Cause == CauseForgotten {
 		if loss.Cause == CauseBacklog {
 			s.shed += loss.Count
@@ -274,6 +284,13 @@ func (l *Ledger) Total() (records uint64, lines int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.mu.records, l.mu.lines
+}
+
+// Causes is what the ledger tells of, by cause.
+func (l *Ledger) Causes() []CauseLosses {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.causes.all()
 }
 
 // sums is a copy of what is known of all lines, for a caller that is the only one to add.

@@ -20,6 +20,9 @@ type Report struct {
 	LostRecords      uint64   `json:"lost_records"` // of what had been durable
 	Outputs          []Output `json:"outputs"`
 	Notes            []string `json:"notes"` // what an operator may want to know and need not act on
+
+	Running bool          `json:"running"` // a daemon has the queue open
+	Ledger  []CauseLosses `json:"ledger"`  // history: what the loss ledger tells of, by cause
 }
 
 // Damage is one place where what had been durable is gone or altered.
@@ -31,13 +34,15 @@ type Damage struct {
 	Action    string `json:"action"`
 	FirstLost uint64 `json:"first_lost"` // 0: no record is lost
 	LastLost  uint64 `json:"last_lost"`
+	Lost      *Lost  `json:"lost,omitempty"` // of fsck: what the lost records were; nil: none is lost
 }
 
 // Output is how far an output has come.
 type Output struct {
 	Name     string `json:"name"`
-	Position uint64 `json:"position"` // its floor: every record before this sequence is done
-	Backlog  uint64 `json:"backlog"`  // records from there on that are not done
+	Position uint64 `json:"position"`          // its floor: every record before this sequence is done
+	Backlog  uint64 `json:"backlog"`           // records from there on that are not done
+	Missing  uint64 `json:"missing,omitempty"` // of the records that this report tells of as lost, those that it had not done
 }
 
 // Causes of damage.
@@ -51,6 +56,7 @@ const (
 	causeHeader     = "header"
 	causeUnreadable = "unreadable"    // the disk returns an error, or a frame with a good checksum cannot be decoded
 	causeForeign    = "foreign bytes" // bytes behind the trailer
+	causeJump       = "missing"       // a jump of the sequences between two good frames
 )
 
 // Actions: what a repair would do, and what has been done.
@@ -67,7 +73,7 @@ const (
 )
 
 func newReport() Report {
-	return Report{Version: 1, Clean: true, Damage: []Damage{}, Outputs: []Output{}, Notes: []string{}}
+	return Report{Version: 1, Clean: true, Damage: []Damage{}, Outputs: []Output{}, Notes: []string{}, Ledger: []CauseLosses{}}
 }
 
 func (r *Report) note(text string) {
@@ -83,10 +89,22 @@ func (r *Report) add(d Damage) {
 	if d.FirstLost > 0 {
 		r.LostRecords += d.LastLost - d.FirstLost + 1
 	}
+	if d.Lost != nil {
+		r.miss(d.Lost.Outputs)
+	}
 	switch d.Action {
 	case wouldHeal, didHeal:
 		r.HealedBytes += d.Length
 	case wouldQuarantine, didQuarantine:
 		r.QuarantinedBytes += d.Length
+	}
+}
+
+// miss counts what outputs will not get.
+func (r *Report) miss(lost []LostForOne) {
+	for _, l := range lost {
+		if i := slices.IndexFunc(r.Outputs, func(o Output) bool { return o.Name == l.Name }); i >= 0 {
+			r.Outputs[i].Missing += l.Missing
+		}
 	}
 }

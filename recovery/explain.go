@@ -1,0 +1,332 @@
+package recovery
+
+import (
+	"context"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+)
+
+// Lost is what is known of the records that a damage has cost.
+type Lost struct {
+	Records      uint64       `json:"records"`
+	Sources      []string     `json:"sources,omitempty"` // whose they were; none: nothing tells
+	SourcesExact bool         `json:"sources_exact"`     // their own frames say so; else those of the records around them
+	From         time.Time    `json:"from,omitzero"`     // when they arrived
+	To           time.Time    `json:"to,omitzero"`
+	TimesExact   bool         `json:"times_exact"` // their own frames say so; else they came between these times
+	Outputs      []LostForOne `json:"outputs"`     // by name
+}
+
+// LostForOne is what a loss means to one output.
+type LostForOne struct {
+	Name    string `json:"name"`
+	Done    uint64 `json:"done"`    // of the lost records, those that it had done before
+	Missing uint64 `json:"missing"` // those that it will not get
+}
+
+// explainer finds out what lost records were, from what is left of their frames and from the frames around them.
+type explainer struct {
+	ctx     context.Context
+	fsys    vfs.FS
+	parts   []*part
+	outputs map[string]checkpoint.Position
+	source  func(key string) string // what a person calls the source with this key; nil: the key
+}
+
+// edge is what the data frame next to a loss says.
+type edge struct {
+	time    int64 // 0: there is none
+	sources []string
+}
+
+// explain returns what is known of each finding that has lost records, nil for the others. Only the end of the context is an error.
+func (x *explainer) explain(found []finding) ([]*Lost, error) {
+	all := make([]*Lost, len(found))
+	within := make(map[*part][]*hurtRange)
+	for i, f := range found {
+		if f.torn || f.lost.First == 0 {
+			continue
+		}
+		all[i] = &Lost{Records: f.lost.Last - f.lost.First + 1, Outputs: x.delivered(f.lost)}
+		h := &hurtRange{finding: f, lost: all[i]}
+		if f.part != nil {
+			within[f.part] = append(within[f.part], h)
+			continue
+		}
+		h.before, h.after = x.lastOf(f.after), x.firstOf(x.following(f.after))
+		h.tell()
+	}
+	for _, p := range x.parts {
+		if err := context.Cause(x.ctx); err != nil {
+			return nil, err
+		}
+		if hurt := within[p]; len(hurt) > 0 {
+			slices.SortFunc(hurt, func(a, b *hurtRange) int { return int(min(1, max(-1, a.offset-b.offset))) })
+			x.within(p, hurt)
+		}
+	}
+	return all, nil
+}
+
+// delivered compares lost records with the positions of the outputs.
+func (x *explainer) delivered(lost checkpoint.Range) []LostForOne {
+	all := []LostForOne{}
+	for _, name := range slices.Sorted(maps.Keys(x.outputs)) {
+		missing := backlog(x.outputs[name], lost.First, lost.Last)
+		all = append(all, LostForOne{Name: name, Done: lost.Last - lost.First + 1 - missing, Missing: missing})
+	}
+	return all
+}
+
+func (x *explainer) following(p *part) *part {
+	for _, after := range x.parts[slices.Index(x.parts, p)+1:] {
+		if after.normal() {
+			return after
+		}
+	}
+	return nil
+}
+
+func (x *explainer) before(p *part) *part {
+	for _, before := range slices.Backward(x.parts[:slices.Index(x.parts, p)]) {
+		if before.normal() {
+			return before
+		}
+	}
+	return nil
+}
+
+// hurtRange is a finding in one file, and what is learned of it.
+type hurtRange struct {
+	finding
+	lost          *Lost
+	before, after edge
+	found         checkpoint.Ranges // of the lost sequences, those whose frame header is still good
+	from, to      int64             // times of these
+	sources       []string          // of those whose meta can be read too
+	unread        bool              // the meta of some cannot
+}
+
+// within explains the losses in one file, in order of their offsets: one pass over its frames, and one over the bad bytes.
+func (x *explainer) within(p *part, hurt []*hurtRange) {
+	f, err := x.fsys.Open(p.path)
+	if err != nil {
+		return // it went meanwhile
+	}
+	defer f.Close()
+	image := p.image(f)
+	seen := x.frames(image, p, hurt)
+	for _, h := range hurt {
+		if h.before.time == 0 {
+			h.before = x.lastOf(x.before(p))
+		}
+		if h.after.time == 0 {
+			h.after = x.firstOf(x.following(p))
+		}
+		seen.add(h.before.sources)
+		seen.add(h.after.sources)
+	}
+	for _, h := range hurt {
+		x.remains(image, p, h)
+		h.unread = h.unread || !seen.has(h.sources)
+		h.tell()
+	}
+}
+
+// names are the sources that good frames have.
+type names map[string]bool
+
+func (n names) add(sources []string) {
+	for _, s := range sources {
+		n[s] = true
+	}
+}
+
+func (n names) has(sources []string) bool {
+	return !slices.ContainsFunc(sources, func(s string) bool { return !n[s] })
+}
+
+// frames finds the data frames around each range, and the sources of all frames in the file.
+func (x *explainer) frames(f io.ReaderAt, p *part, hurt []*hurtRange) names {
+	seen := names{}
+	keys := map[string]bool{} // what is in seen under another name
+	var last edge
+	var meta []byte // of the frame before
+	var runs []segment.Run
+	known := func() edge {
+		if last.time != 0 && last.sources == nil {
+			last.sources = x.sourcesOf(meta)
+		}
+		return last
+	}
+	next := 0 // the first range that no frame has passed
+	x.eachData(f, p, segment.HeaderSize, func(s *segment.Part) bool {
+		now := edge{time: s.Header.Time}
+		m := s.Payload[:s.Header.Meta]
+		for ; next < len(hurt) && s.Offset >= hurt[next].offset; next++ {
+			hurt[next].before = known()
+		}
+		for _, h := range hurt[:next] {
+			if h.after.time == 0 && s.Offset >= h.offset+h.length {
+				now.sources = x.sourcesOf(m)
+				h.after = now
+			}
+		}
+		runs, _ = segment.DecodeMeta(m, runs)
+		for _, r := range runs {
+			if !keys[string(r.Key)] {
+				keys[string(r.Key)] = true
+				seen[x.name(r.Key)] = true
+			}
+		}
+		last, meta = now, append(meta[:0], m...)
+		return context.Cause(x.ctx) == nil
+	})
+	for ; next < len(hurt); next++ {
+		hurt[next].before = known()
+	}
+	return seen
+}
+
+// eachData calls fn with the data frames of a file from an offset on, until it says false.
+func (x *explainer) eachData(f io.ReaderAt, p *part, from int64, fn func(*segment.Part) bool) {
+	sc := segment.NewScanner(f, p.header.Salt, from, p.framesEnd())
+	for {
+		s, err := sc.Next()
+		if err != nil || !s.Bad && s.Header.Type == segment.Data && !fn(&s) {
+			return
+		}
+	}
+}
+
+// framesEnd is where frames may end.
+func (p *part) framesEnd() int64 {
+	if p.sealed {
+		return p.trailer.DataEnd
+	}
+	return p.size
+}
+
+// remains looks in the bad bytes for headers of frames that are still good: they say when the records came, and the table
+// behind them whose they were.
+func (x *explainer) remains(f io.ReaderAt, p *part, h *hurtRange) {
+	const step = 1 << 20
+	b := make([]byte, step+segment.FrameHeaderSize)
+	end := h.offset + h.length
+	for base := h.offset &^ 7; base < end; base += step {
+		n, _ := (patient{f}).ReadAt(b, base)
+		for at := 0; at < step && at+segment.FrameHeaderSize <= n && base+int64(at) < end; at += 8 {
+			header, err := segment.DecodeFrameHeader(b[at:], p.header.Salt, base+int64(at))
+			if err != nil || header.Type != segment.Data || header.Last() < h.finding.lost.First || header.First > h.finding.lost.Last {
+				continue
+			}
+			h.header(header)
+			meta := make([]byte, header.Meta)
+			if n, _ := (patient{f}).ReadAt(meta, base+int64(at)+segment.FrameHeaderSize); n < len(meta) || !describes(meta, header) {
+				h.unread = true
+				continue
+			}
+			h.sources = append(h.sources, x.sourcesOf(meta)...)
+		}
+	}
+}
+
+// header takes the word of a frame header.
+func (h *hurtRange) header(header segment.FrameHeader) {
+	if len(h.found) == 0 {
+		h.from, h.to = header.Time, header.Time
+	}
+	h.from, h.to = min(h.from, header.Time), max(h.to, header.Time)
+	h.found = h.found.Add(header.First, header.Last())
+}
+
+// describes tells whether a table of runs, whose checksum is gone with the body, agrees with its header.
+func describes(meta []byte, h segment.FrameHeader) bool {
+	runs, err := segment.DecodeMeta(meta, nil)
+	var count, raw uint64
+	for _, r := range runs {
+		count += uint64(r.Count)
+		raw += uint64(r.Raw)
+	}
+	return err == nil && count == uint64(h.Count) && raw == uint64(h.Raw)
+}
+
+// tell puts together what was learned.
+func (h *hurtRange) tell() {
+	l := h.lost
+	whole := h.part != nil && len(h.found.Without(h.finding.lost.First, h.finding.lost.Last)) == 0
+	l.TimesExact, l.SourcesExact = whole, whole && !h.unread
+	from, to := h.from, h.to
+	sources := slices.Clone(h.sources)
+	if !whole {
+		for _, t := range []int64{h.before.time, h.after.time} {
+			if t != 0 && (from == 0 || t < from) {
+				from = t
+			}
+			to = max(to, t)
+		}
+	}
+	if !l.SourcesExact {
+		sources = append(append(sources[:0], h.before.sources...), h.after.sources...)
+	}
+	slices.Sort(sources)
+	l.Sources = slices.Compact(sources)
+	l.From, l.To = moment(from), moment(to)
+}
+
+// firstOf and lastOf are the outermost data frames of a segment.
+func (x *explainer) firstOf(p *part) edge { return x.outermost(p, false) }
+
+func (x *explainer) lastOf(p *part) edge { return x.outermost(p, true) }
+
+func (x *explainer) outermost(p *part, last bool) edge {
+	if p == nil || !p.holdsRecords() {
+		return edge{}
+	}
+	f, err := x.fsys.Open(p.path)
+	if err != nil {
+		return edge{}
+	}
+	defer f.Close()
+	from := int64(segment.HeaderSize)
+	if last && p.sealed {
+		if index, err := segment.ReadIndex(f, p.trailer); err == nil {
+			from = index.Seek(p.last)
+		}
+	}
+	var e edge
+	var meta []byte
+	x.eachData(p.image(f), p, from, func(s *segment.Part) bool {
+		e.time, meta = s.Header.Time, append(meta[:0], s.Payload[:s.Header.Meta]...)
+		return last
+	})
+	if e.time != 0 {
+		e.sources = x.sourcesOf(meta)
+	}
+	return e
+}
+
+// sourcesOf are the sources in a table of runs, by name.
+func (x *explainer) sourcesOf(meta []byte) []string {
+	runs, _ := segment.DecodeMeta(meta, nil)
+	sources := []string{}
+	for _, r := range runs {
+		if name := x.name(r.Key); !slices.Contains(sources, name) {
+			sources = append(sources, name)
+		}
+	}
+	return sources
+}
+
+func (x *explainer) name(key []byte) string {
+	if x.source == nil {
+		return string(key)
+	}
+	return x.source(string(key))
+}
