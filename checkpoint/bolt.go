@@ -78,8 +78,8 @@ func (b *Bolt) open() (findings []string, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return []string{Missing}, nil
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
-		return nil, err // says nothing about the file
+	case passing(err):
+		return nil, err
 	case err != nil:
 		b.damaged = true
 		return []string{err.Error()}, nil
@@ -339,6 +339,11 @@ func guard(call func() error) (err error) {
 		}
 	}()
 	return call()
+}
+
+// passing tells whether an error of opening or reading says nothing about the file.
+func passing(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
 // isFull tells whether there was no room.

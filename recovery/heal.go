@@ -106,19 +106,25 @@ func Heal(fsys vfs.FS, dir string, name segment.Name, opt HealOptions) (Healed, 
 	if is := h.Trailer.Header.Name(); is != name {
 		return Healed{}, fmt.Errorf("segment %s is %s by its header: left alone; rename it to that to have it read", name, is)
 	}
-	x := exchange{fsys: fsys, dir: dir, name: name, opt: opt, f: f, size: size, Healed: Healed{Healing: h, Gains: gains(h, f)}}
+	x := exchange{
+		fsys: fsys, dir: dir, name: name, opt: opt, f: f, size: size, want: h.Size, changed: h.Changed(),
+		fill:   func(into vfs.File) error { return h.Write(into, f) },
+		proven: func(made io.ReaderAt) error { return healedAs(made, h, name) },
+	}
+	healed := Healed{Healing: h, Gains: gains(h, f)}
 	switch {
 	case !h.Won():
 	case h.Unread && !opt.GiveUp:
-		x.Waits = fmt.Errorf("segment %s has bytes that cannot be read and that its parity does not give back; it is healed in memory only, "+
+		healed.Waits = fmt.Errorf("segment %s has bytes that cannot be read and that its parity does not give back; it is healed in memory only, "+
 			"since the disk may yet give them; fsck --repair gives them up", name)
 	default:
-		x.Waits = x.run()
+		healed.Waits = x.run()
+		healed.Replaced, healed.Quarantine = x.replaced, x.kept
 	}
-	return x.Healed, nil
+	return healed, nil
 }
 
-// exchange is one Heal that has something to win.
+// exchange puts another file in the place of a damaged segment, which stays in quarantine.
 type exchange struct {
 	fsys vfs.FS
 	dir  string
@@ -127,12 +133,18 @@ type exchange struct {
 	f    vfs.File // the damaged file
 	size int64    // of it
 
-	Healed
+	want    int64                        // bytes of the other file
+	fill    func(into vfs.File) error    // makes it
+	proven  func(made io.ReaderAt) error // looks whether it is what it should be
+	changed []segment.Span               // of the damaged file, what is not in the other one
+
+	replaced bool
+	kept     string // the damaged file in quarantine
 }
 
 func (x *exchange) run() error {
 	if x.opt.Room != nil {
-		if err := x.opt.Room(x.Size); err != nil {
+		if err := x.opt.Room(x.want); err != nil {
 			return fmt.Errorf("heal segment %s: %w", x.name, err)
 		}
 	}
@@ -145,11 +157,11 @@ func (x *exchange) run() error {
 	if err == nil {
 		return nil
 	}
-	if !x.Replaced {
+	if !x.replaced {
 		_ = x.fsys.Remove(temp) // the next start does, where this cannot
 	}
 	if isFull(err) {
-		return fmt.Errorf("heal segment %s: %w; free %d bytes there, it is tried again", x.name, err, x.Size)
+		return fmt.Errorf("heal segment %s: %w; free %d bytes there, it is tried again", x.name, err, x.want)
 	}
 	return fmt.Errorf("heal segment %s: %w", x.name, err)
 }
@@ -168,7 +180,7 @@ func (x *exchange) write(temp string) error {
 	if err != nil {
 		return err
 	}
-	err = x.Healing.Write(f, x.f)
+	err = x.fill(f)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -178,12 +190,13 @@ func (x *exchange) write(temp string) error {
 	return errors.Join(err, f.Close())
 }
 
-func (x *exchange) proven(f io.ReaderAt) error {
-	h, err := segment.Diagnose(f, x.Size, x.name)
+// healedAs is an error where a file is not what this healing makes of the segment.
+func healedAs(made io.ReaderAt, want *segment.Healing, name segment.Name) error {
+	h, err := segment.Diagnose(made, want.Size, name)
 	if err != nil {
 		return fmt.Errorf("the healed copy is no segment: %w", err)
 	}
-	if h.Won() || !slices.Equal(h.Bad, x.Bad) || !slices.Equal(h.BadParity, x.BadParity) {
+	if h.Won() || !slices.Equal(h.Bad, want.Bad) || !slices.Equal(h.BadParity, want.BadParity) {
 		return errors.New("the healed copy is not what it should be: the disk gives other bytes each time; nothing was replaced")
 	}
 	return nil
@@ -204,42 +217,48 @@ func (x *exchange) swap(temp, path string) error {
 	if err := x.fsys.Rename(temp, path); err != nil {
 		return err
 	}
-	x.Replaced = true
+	x.replaced = true
 	return x.fsys.SyncDir(filepath.Dir(path))
 }
 
 // keep gives the damaged file a second name in quarantine. Where the file system has no such thing, the bytes that are
 // about to be replaced are copied.
 func (x *exchange) keep(path string) error {
-	quarantine := filepath.Join(x.dir, quarantineDir)
-	if err := x.fsys.MkdirAll(quarantine); err != nil {
-		return err
+	var err error
+	x.kept, err = keepFile(x.fsys, x.dir, path, x.name.String()+damagedSuffix, io.NewSectionReader(patient{x.f}, 0, x.size))
+	if linkless(err) {
+		return x.copy()
 	}
-	whole := io.NewSectionReader(patient{x.f}, 0, x.size)
+	return err
+}
+
+// keepFile gives the file at path, which holds these bytes, a second name in quarantine, as or as.2 and so on, and returns
+// that, relative to dir. It is durable when it returns nil. A second call finds the name that the first one gave.
+func keepFile(fsys vfs.FS, dir, path, as string, whole *io.SectionReader) (string, error) {
+	quarantine := filepath.Join(dir, quarantineDir)
+	if err := fsys.MkdirAll(quarantine); err != nil {
+		return "", err
+	}
 	for n := 1; ; n++ {
-		name := filepath.Join(quarantineDir, x.name.String()+damagedSuffix)
+		name := filepath.Join(quarantineDir, as)
 		if n > 1 {
 			name = fmt.Sprintf("%s.%d", name, n)
 		}
-		err := x.fsys.Link(path, filepath.Join(x.dir, name))
+		err := fsys.Link(path, filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrExist) {
-			same, other := holds(x.fsys, filepath.Join(x.dir, name), whole)
+			same, other := holds(fsys, filepath.Join(dir, name), whole)
 			if other != nil {
-				return other
+				return "", other
 			}
 			if !same {
 				continue
 			}
-			err = nil // a healing that was cut short
-		}
-		if linkless(err) {
-			return x.copy()
+			err = nil // one that was cut short
 		}
 		if err != nil {
-			return err
+			return "", err
 		}
-		x.Quarantine = name
-		return x.fsys.SyncDir(quarantine)
+		return name, fsys.SyncDir(quarantine)
 	}
 }
 
@@ -249,7 +268,7 @@ func linkless(err error) bool {
 }
 
 func (x *exchange) copy() error {
-	for _, s := range x.Changed() {
+	for _, s := range x.changed {
 		if _, err := Quarantine(x.fsys, x.dir, x.f, x.name.String(), s.Offset, s.Size); err != nil {
 			return err
 		}
