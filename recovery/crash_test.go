@@ -80,6 +80,16 @@ var scenarios = map[string]struct {
 		b.zero(1, 0, 4096)
 		b.flip(1, b.sizeOf(1)-5000)
 	}},
+	"frames of a source behind a hole, and nothing before it": {nil, func(b *builder) {
+		b.sealed(5)
+		b.open()
+		b.full(segment.Pair{Key: "file", Value: []byte("5")})
+		b.sync()
+		b.sourced(5, "file", "10")
+		b.sourced(5, "file", "15")
+		b.close()
+		b.flip(1, b.of(7).offset+70)
+	}},
 	"identity lost, header bad": {nil, func(b *builder) {
 		b.sealed(5)
 		b.killed(5, 5)

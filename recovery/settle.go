@@ -138,12 +138,20 @@ func (s *starter) book(f finding, copied string) {
 	}
 }
 
-// finish brings a segment into the form that it keeps. A segment without records is left: the queue deletes it.
+// finish brings a segment into the form that it keeps. A segment without records is left, since the queue deletes it, but
+// without the frames that were given up: a power loss may undo the deletion, when the mark has passed their sequences.
 func (s *starter) finish(p *part) error {
-	if !p.normal() || p.stuck || (p.sealed && p.foreign.length == 0) || !p.holdsRecords() {
+	if !p.normal() || p.stuck || (p.sealed && p.foreign.length == 0) {
 		return nil
 	}
-	err := s.seal(p)
+	bring := s.seal
+	if !p.holdsRecords() {
+		if p.cut.length == 0 {
+			return nil
+		}
+		bring = s.shorten
+	}
+	err := bring(p)
 	if operational(err) {
 		return fmt.Errorf("%w; let this user write %s", err, p.path)
 	}
@@ -151,6 +159,21 @@ func (s *starter) finish(p *part) error {
 		s.Report.note(fmt.Sprintf("segment %s stays as it is: %v", p.name, err))
 	}
 	return nil
+}
+
+// shorten ends a segment before the frames that were given up.
+func (s *starter) shorten(p *part) error {
+	f, err := s.fsys.OpenWrite(p.path)
+	if err != nil {
+		return fmt.Errorf("open segment to cut it: %w", err)
+	}
+	if err = f.Truncate(p.cut.offset); err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		p.size = p.cut.offset
+	}
+	return errors.Join(err, f.Close())
 }
 
 func (s *starter) seal(p *part) error {

@@ -206,8 +206,8 @@ func (s *starter) gather() {
 	}
 }
 
-// cutSourced gives up frames that no source has an acknowledgement for, where they follow a hole that nobody was told of
-// either and carry source positions. Such a position claims what was in the hole too, so the source would never send
+// cutSourced gives up frames that no source has an acknowledgement for, where they follow a hole with records that nobody was told
+// of either and carry source positions. Such a position claims what was in the hole too, so the source would never send
 // that again. Without these frames it sends all of it again, once.
 func (s *starter) cutSourced() error {
 	for _, p := range s.parts {
@@ -215,7 +215,7 @@ func (s *starter) cutSourced() error {
 			continue
 		}
 		for _, h := range p.holes {
-			if h.next == 0 || h.expected <= s.mark || p.positions.sourced < h.offset {
+			if h.next <= h.expected || h.expected <= s.mark || p.positions.sourced < h.offset {
 				continue
 			}
 			if err := s.cut(p, h.offset); err != nil {

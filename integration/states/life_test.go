@@ -88,7 +88,8 @@ func (p phase) options(fsys *faultfs.FS) queue.Options {
 func (l *life) open() {
 	l.t.Helper()
 	if len(l.m.sources) > 0 {
-		l.m.survived(l.found())
+		first, there := l.found()
+		l.m.survived(first, there, l.opt.WhenFull == queue.DropOldest)
 	}
 	var err error
 	if l.q, err = queue.Open(l.opt); err != nil {
@@ -99,7 +100,7 @@ func (l *life) open() {
 	l.stop = cancel
 }
 
-// found is what a start finds on the disk: the first record that is retained, and which there are. It looks at a copy, on
+// found is what a start finds on the disk: the first record that is retained, 0 for none, and which there are. It looks at a copy, on
 // which nothing is deleted meanwhile because it is delivered.
 func (l *life) found() (first uint64, there map[uint64]bool) {
 	l.t.Helper()
@@ -111,7 +112,7 @@ func (l *life) found() (first uint64, there map[uint64]bool) {
 	if err != nil {
 		l.t.Fatalf("open a copy: %v", err)
 	}
-	first, there = q.Status().First, map[uint64]bool{}
+	first, there = q.Recovered().FirstSequence, map[uint64]bool{}
 	r := q.Preview("nobody")
 	for f := (segment.Frame{}); ; {
 		ok, _, err := r.TryNext(&f)

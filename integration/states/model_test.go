@@ -47,6 +47,7 @@ type step struct {
 	value string // empty: removed
 	last  uint64 // the last record that came with it; 0: none came
 	at    int    // from when on it is durable
+	open  bool   // whether it was durable before an earlier power loss can no longer be known
 }
 
 func newModel(clock func() int) *model {
@@ -111,10 +112,15 @@ func (m *model) durable(last uint64) {
 			m.acked[s] = now
 		}
 	}
+	m.reached(last, now)
+}
+
+// reached notes that positions which came with records up to last are durable, as these are. The caller holds mu.
+func (m *model) reached(last uint64, now int) {
 	for _, steps := range m.sources {
 		for i := range steps {
-			if steps[i].last > 0 && steps[i].last <= last && steps[i].at == never {
-				steps[i].at = now
+			if steps[i].last > 0 && steps[i].last <= last && !steps[i].open {
+				steps[i].at = min(steps[i].at, now)
 			}
 		}
 	}
@@ -127,13 +133,19 @@ func (m *model) follows(output string) {
 	m.output(output)
 }
 
-// survived takes note of what a start finds of an earlier life, from the first record on that is retained: steps whose records
-// are gone never happened.
-func (m *model) survived(first uint64, there map[uint64]bool) {
+// survived takes note of what a start finds of an earlier life, from the first record on that is retained. Steps whose records are
+// gone never happened: nobody was told of them or given them, so they were not deleted as delivered. Only where records are
+// dropped unread an older one may have been durable.
+func (m *model) survived(first uint64, there map[uint64]bool, drops bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for key, steps := range m.sources {
-		m.sources[key] = slices.DeleteFunc(steps, func(s step) bool { return s.at == never && s.last >= first && !there[s.last] })
+		gone := func(s step) bool { return s.at == never && s.last > 0 && !there[s.last] }
+		steps = slices.DeleteFunc(steps, func(s step) bool { return gone(s) && (!drops || first > 0 && s.last >= first) })
+		for i, s := range steps {
+			steps[i].open = gone(s)
+		}
+		m.sources[key] = steps
 	}
 }
 
@@ -144,11 +156,14 @@ func (m *model) settled() {
 	defer m.mu.Unlock()
 	for _, steps := range m.sources {
 		for i := range steps {
-			steps[i].at = min(steps[i].at, now)
+			if !steps[i].open {
+				steps[i].at = min(steps[i].at, now)
+			}
 		}
 	}
 }
 
+// given notes that an output has got records: so they are durable, and the positions that came with them.
 func (m *model) given(output string, first, last uint64) {
 	now := m.clock()
 	m.mu.Lock()
@@ -159,6 +174,7 @@ func (m *model) given(output string, first, last uint64) {
 			o.given[s] = now
 		}
 	}
+	m.reached(last, now)
 }
 
 func (m *model) takes(output string, first, last uint64) {
