@@ -20,9 +20,15 @@ type appender interface {
 	WaitDurable(ctx context.Context, sequence uint64) error
 }
 
+// waiter is the disk under the queue.
+type waiter interface {
+	WaitDisk(ctx context.Context) error
+}
+
 // ingest is where the packs of one input become runs of the queue. Together with feed it is all that knows both.
 type ingest struct {
 	queue   appender
+	disk    waiter    // nil: it always takes data
 	scratch sync.Pool // of *scratch
 
 	records, bytes atomic.Uint64 // accepted
@@ -39,6 +45,11 @@ type scratch struct {
 func (g *ingest) emit(ctx context.Context, p *pack.Pack) (input.Receipt, error) {
 	if p.Count == 0 {
 		return input.Receipt{}, nil
+	}
+	if g.disk != nil && !p.Passing {
+		if err := g.disk.WaitDisk(ctx); err != nil {
+			return input.Receipt{}, fmt.Errorf("%w: %w", input.ErrDisk, err)
+		}
 	}
 	s, ok := g.scratch.Get().(*scratch)
 	if !ok {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"logmule/forward/input"
 	"logmule/forward/pack"
@@ -63,6 +64,31 @@ func TestEmitOfWhatTheSourceKeeps(t *testing.T) {
 	}
 	if q.appends != 2 || q.kept != 1 {
 		t.Errorf("%d appends, %d of them kept", q.appends, q.kept)
+	}
+}
+
+// refusing is a disk that takes nothing.
+type refusing struct{ asked int }
+
+func (r *refusing) WaitDisk(ctx context.Context) error {
+	r.asked++
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// TestEmitWhileTheDiskRefuses: nothing is taken into memory then but what its source could neither keep nor send again.
+func TestEmitWhileTheDiskRefuses(t *testing.T) {
+	q, disk := new(fakeQueue), new(refusing)
+	g := &ingest{queue: q, disk: disk}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	p := linesPack("one\n")
+	if _, err := g.emit(ctx, p); !errors.Is(err, input.ErrDisk) || !errors.Is(err, context.DeadlineExceeded) || q.appends != 0 {
+		t.Errorf("emit: %v, %d appends", err, q.appends)
+	}
+	p.Passing = true
+	if _, err := g.emit(t.Context(), p); err != nil || q.appends != 1 || disk.asked != 1 {
+		t.Errorf("emit of what passes by: %v, %d appends, the disk was asked %d times", err, q.appends, disk.asked)
 	}
 }
 

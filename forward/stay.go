@@ -52,7 +52,8 @@ func (s *stay) over() {
 
 // startInput starts the goroutine of an input. It begins when all those before it have ended.
 func (e *Engine) startInput(s *stopper, in *source, before []*stay) {
-	in.ingest.queue = e.queue.Load()
+	q := e.queue.Load()
+	in.ingest.queue, in.ingest.disk = q, q
 	until, _ := in.begin(s.inputsUntil, context.Background())
 	s.inputs.Go(func() {
 		defer in.over()

@@ -17,6 +17,8 @@ var (
 	ErrTooLarge = errors.New("larger than the queue can ever hold at once; raise max_size")
 	// ErrDropped: the queue is full and when_full is drop_newest; the records were counted and dropped.
 	ErrDropped = errors.New("queue is full, records dropped as when_full = drop_newest says")
+	// ErrDisk: the disk refuses data, or does not answer. It is what WaitDisk says.
+	ErrDisk = errors.New("the disk refuses data or does not answer")
 )
 
 // Append takes the records of runs, all of them or none, gives them the next sequences, and returns the last one. The
@@ -298,6 +300,26 @@ func (q *Queue) lastAppended() uint64 {
 	q.in.Lock()
 	defer q.in.Unlock()
 	return q.next - 1
+}
+
+// WaitDisk returns when the disk takes data, as far as is known, or when ctx ends, with an ErrDisk then. Append takes records
+// into memory also while the disk refuses them, and nobody knows for how long they stay there. Whoever can keep his, or tell
+// his source to, waits here first.
+func (q *Queue) WaitDisk(ctx context.Context) error {
+	for q.faulty.Load() || q.stall.now.Load() {
+		changed := q.takes.wait()
+		if !q.faulty.Load() && !q.stall.now.Load() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrDisk, context.Cause(ctx))
+		case <-q.done:
+			return ErrClosed
+		}
+	}
+	return nil
 }
 
 // WaitDurable returns when the record of that sequence is stored as the sync policy says, or when ctx ends.

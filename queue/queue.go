@@ -50,6 +50,7 @@ type Queue struct {
 	fullWhy   string
 	fullDisk  bool
 	fault     string
+	faulty    atomic.Bool // there is a fault
 
 	waiting    atomic.Int32         // appends that wait for room
 	wanted     atomic.Int64         // bytes of a large append that waits for room
@@ -90,6 +91,7 @@ type Queue struct {
 
 	moved   broadcast // the mark, or stored, has moved
 	room    broadcast // held has shrunk, or the queue is no longer full
+	takes   broadcast // the disk takes data again, or answers
 	saved   broadcast // checkpoints are durable
 	work    nudge     // for the writer: a group gathers
 	retry   nudge     // for the writer: space may have come back
@@ -178,7 +180,7 @@ func open(opt Options) (*Queue, error) {
 		work: newNudge(), retry: newNudge(), keep: newNudge(), soon: newNudge(), urgent: newNudge(), rescrub: newNudge(),
 		stop: make(chan struct{}), done: make(chan struct{}), closed: make(chan struct{}),
 	}
-	q.stall.log, q.stall.after = opt.Log, opt.stallAfter
+	q.stall.log, q.stall.after, q.stall.over = opt.Log, opt.stallAfter, q.takes.wake
 	q.limits.Store(opt.limits().fit(opt.SegmentSize, space))
 	for name, pos := range state.Outputs {
 		q.readers[name] = q.knownReader(name, pos)

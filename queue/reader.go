@@ -33,7 +33,8 @@ type Reader struct {
 	shedTold   time.Time // when the log last told of Shed
 	shedUntold uint64    // records given up since then
 
-	noting sync.Mutex // held from taking a position until it is noted, so that no older one overwrites a newer one
+	noting  sync.Mutex // held from taking a position until it is noted, so that no older one overwrites a newer one
+	unnoted bool       // the last one could not be noted, and the log says so; guarded by noting
 
 	reading sync.Mutex // guards everything below; held over reads of the disk
 	hint    place      // where next may be found, from the checkpoint; used once
@@ -262,7 +263,9 @@ func (r *Reader) note() {
 	r.noting.Lock()
 	defer r.noting.Unlock()
 	pos, _ := r.position(r.q.epoch)
-	if err := r.q.store.Note(checkpoint.Key(r.name), pos); err != nil && r.q.counters.noteErrors.Add(1) == 1 {
+	err := r.q.store.Note(checkpoint.Key(r.name), pos)
+	was := r.unnoted
+	if r.unnoted = err != nil; r.unnoted && !was {
 		r.q.opt.Log.Warn("recent position not noted; a kill now would repeat what was delivered since the last save", "output", r.name, "error", err)
 	}
 }

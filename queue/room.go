@@ -151,12 +151,14 @@ func (q *Queue) setFault(err error) {
 	q.in.Lock()
 	was := q.fault
 	q.fault = text
+	q.faulty.Store(text != "")
 	q.in.Unlock()
 	switch {
 	case text != "" && text != was:
 		q.opt.Log.Error("disk refuses data; nothing is acknowledged until a new segment takes it", "error", err)
 	case text == "" && was != "":
 		q.opt.Log.Info("disk takes data again")
+		q.takes.wake()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,11 +12,13 @@ import (
 type stall struct {
 	log   *slog.Logger
 	after time.Duration
+	over  func() // called when a disk answers again
+
+	now atomic.Bool // the log has been told, and the disk does not answer yet
 
 	mu    sync.Mutex  // guards everything below
 	timer *time.Timer // runs while the writer is at work; nil before its first
 	since time.Time   // when that began; zero: it is not
-	told  bool        // the log has been
 }
 
 // during does work of the writer.
@@ -40,10 +43,11 @@ func (s *stall) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.timer.Stop()
-	if s.told {
+	if s.now.Swap(false) {
 		s.log.Info("disk answers again", "after", time.Since(s.since).Round(time.Millisecond).String())
+		s.over()
 	}
-	s.since, s.told = time.Time{}, false
+	s.since = time.Time{}
 }
 
 // tell is called by the timer, which may be late: then the work that it was for has ended.
@@ -53,7 +57,7 @@ func (s *stall) tell() {
 	if s.since.IsZero() || time.Since(s.since) < s.after {
 		return
 	}
-	s.told = true
+	s.now.Store(true)
 	s.log.Warn("disk does not answer; nothing is acknowledged until it does", "for", time.Since(s.since).Round(time.Second).String())
 }
 
@@ -61,7 +65,7 @@ func (s *stall) tell() {
 func (s *stall) text() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.told {
+	if !s.now.Load() {
 		return ""
 	}
 	return fmt.Sprintf("it has not answered for %v", time.Since(s.since).Round(time.Second))

@@ -10,7 +10,7 @@ import (
 type counters struct {
 	records, rawBytes, storedBytes             atomic.Uint64
 	syncs, syncNanos, syncErrors               atomic.Uint64
-	saves, saveErrors, sealErrors, noteErrors  atomic.Uint64
+	saves, saveErrors, sealErrors              atomic.Uint64
 	droppedOldest, droppedNewest, droppedBytes atomic.Uint64
 	damaged, unstored                          atomic.Uint64
 	ledger                                     atomic.Uint64 // lost records in it: its own lock may wait for the disk

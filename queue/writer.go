@@ -76,6 +76,9 @@ func (w *writer) run() {
 			return
 		case len(w.todo) > 0:
 			continue
+		case len(w.unsynced) == 0 && w.q.faulty.Load():
+			w.delay = 0
+			w.q.setFault(nil) // what had failed needed no sync: nobody may wait for one
 		}
 		timer.Reset(w.idleFor())
 		select {

@@ -80,11 +80,13 @@ func newDatagrams(env *Env, conn socket, emit Emit, framing string, maxRecord in
 		return nil, fmt.Errorf("receive datagrams for input %s: %w", env.Name, err)
 	}
 	d := &datagrams{sender: newSender(env, emit, cuts, path, env.attributes(path)), conn: conn, raw: raw, max: maxRecord, split: framing == "newline", path: path}
+	d.pack.Passing = true
 	d.stride = datagramHead + max(maxRecord, maxDatagram) + 1
 	d.loan.from = env.Memory
 	d.batch.init()
 	if d.split {
 		d.lines = newLines(env, nil, emit, maxRecord, cuts, path)
+		d.lines.pack.Passing = true
 	}
 	return d, nil
 }

@@ -37,7 +37,7 @@ func (w *whole) emit(_ context.Context, p *pack.Pack) (Receipt, error) {
 	if n := len(w.records) - before; n != p.Count && err == nil {
 		err = errors.New("a pack whose count is wrong")
 	}
-	w.packs = append(w.packs, pack.Pack{Source: p.Source, Position: bytes.Clone(p.Position), Shared: p.Shared, Form: p.Form, Count: p.Count, Kept: p.Kept})
+	w.packs = append(w.packs, pack.Pack{Source: p.Source, Position: bytes.Clone(p.Position), Shared: p.Shared, Form: p.Form, Count: p.Count, Kept: p.Kept, Passing: p.Passing})
 	return Receipt{Sequence: uint64(len(w.records))}, err
 }
 

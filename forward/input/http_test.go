@@ -280,11 +280,15 @@ func TestHTTPNoRoom(t *testing.T) {
 		"full":    func(ctx context.Context, _ *pack.Pack) (Receipt, error) { <-ctx.Done(); return Receipt{}, ctx.Err() },
 		"dropped": func(context.Context, *pack.Pack) (Receipt, error) { return Receipt{}, ErrDropped },
 		"failed":  func(context.Context, *pack.Pack) (Receipt, error) { return Receipt{}, errors.New("disk on fire") },
+		"the disk takes no data": func(ctx context.Context, _ *pack.Pack) (Receipt, error) {
+			<-ctx.Done()
+			return Receipt{}, fmt.Errorf("%w: %w", ErrDisk, ctx.Err())
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := begin[*httpInput](t, "http", anyPort, emit)
 			status, text, header := do(t, client(t), post(t, "POST", r.address, strings.NewReader("one\n")))
-			if status != 503 || header.Get("Retry-After") != "1" {
+			if status != 503 || header.Get("Retry-After") != "1" || strings.Contains(name, "disk") && !strings.Contains(text, name) {
 				t.Errorf("%d %s %v", status, text, header)
 			}
 		})

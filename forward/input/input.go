@@ -31,6 +31,9 @@ var ErrDropped = errors.New("queue is full: pack dropped by policy")
 // ErrTooLarge is what Emit returns for a pack that the queue can never hold, however empty it is.
 var ErrTooLarge = errors.New("too large for the queue")
 
+// ErrDisk is what Emit returns when its context has ended while the disk under the queue refused data, or did not answer.
+var ErrDisk = errors.New("the queue cannot store anything now")
+
 // Emit hands a pack to the queue and returns when it is accepted; p and its Body may be reused at once. On an error
 // nothing of the pack was stored: ErrDropped, the context's error, or a failure of the queue. A pack larger than a
 // frame is split, all of it stored or none. Any number of goroutines may call it.

@@ -186,6 +186,9 @@ func (q *request) store(body []byte) (outcome, *refusal) {
 		if errors.Is(err, ErrTooLarge) {
 			return outcome{}, &refusal{http.StatusRequestEntityTooLarge, err.Error()}
 		}
+		if errors.Is(err, ErrDisk) {
+			return outcome{}, &refusal{http.StatusServiceUnavailable, "the disk takes no data: nothing of this is stored, send it again"}
+		}
 		return outcome{}, &refusal{http.StatusServiceUnavailable, "the queue takes no records: " + err.Error()}
 	}
 	return outcome{records: p.Count, receipt: receipt}, nil

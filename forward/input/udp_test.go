@@ -88,7 +88,7 @@ func TestUDPOnePack(t *testing.T) {
 	release()
 	records := got.wait(t, 201)
 	_, packs := got.all()
-	if n := len(packs); n != 2 || packs[1].Form != pack.Lines || packs[1].Shared.Logger != a.LocalAddr().String() {
+	if n := len(packs); n != 2 || !packs[1].Passing || packs[1].Form != pack.Lines || packs[1].Shared.Logger != a.LocalAddr().String() {
 		t.Fatalf("%d packs, the last %+v", n, packs[n-1])
 	}
 	for i, record := range records[1:] {
@@ -167,8 +167,14 @@ func TestUDPLines(t *testing.T) {
 	if want := []string{"first true", "one true", "two true", "three true", " true", "four false"}; !slices.Equal(lines, want) {
 		t.Errorf("records %q, want %q", lines, want)
 	}
-	if _, packs := got.all(); len(packs) != 3 {
+	_, packs := got.all()
+	if len(packs) != 3 {
 		t.Errorf("%d packs, want 3", len(packs))
+	}
+	for _, p := range packs {
+		if !p.Passing {
+			t.Error("a datagram is not taken while the disk refuses data")
+		}
 	}
 }
 

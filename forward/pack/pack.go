@@ -46,6 +46,7 @@ type Pack struct {
 	Body     []byte     // the records
 	Count    int        // how many there are in Body
 	Kept     bool       // the source has them until they are stored: where when_full drops the newest, these wait instead
+	Passing  bool       // the source neither waits nor sends again: memory takes these also while the disk refuses data
 }
 
 // keepBody is the largest capacity of a Body, in bytes, that goes back to the pool: one huge record must not hold its
