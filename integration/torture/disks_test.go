@@ -248,6 +248,7 @@ func newDiskWorld(t *testing.T, places ...string) (*world, map[string]*disk.Disk
 func (w *world) finish(d *disk.Disk, power bool) {
 	w.t.Helper()
 	w.settle()
+	w.spoken()
 	stored := uint64(w.counters()["next/"]) - 1
 	w.t.Logf("%d records stored, losses: %+v", stored, w.ledger())
 	lost := map[string]uint64{}

@@ -3,6 +3,7 @@ package torture
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -31,6 +32,13 @@ func (p *pile) arrived(record []byte) {
 		p.seen = map[string]int{}
 	}
 	p.seen[keyOf(record)]++
+}
+
+// all is what has arrived, each key with how often.
+func (p *pile) all() map[string]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.seen)
 }
 
 // TestRecordsAtEveryLimit sends every input kind records of the sizes at which something ends, and every output kind gets them.
@@ -119,9 +127,7 @@ func TestRecordsAtEveryLimit(t *testing.T) {
 func compare(t *testing.T, piles map[string]*pile, want map[string]int, letters float64) {
 	t.Helper()
 	for name, p := range piles {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		tooLong := 0.0
+		seen, tooLong := p.all(), 0.0
 		for key, n := range want {
 			var size int
 			_, err := fmt.Sscanf(key, "%d", &size)
@@ -130,12 +136,12 @@ func compare(t *testing.T, piles map[string]*pile, want map[string]int, letters 
 				tooLong += float64(n)
 				n = 0
 			}
-			if p.seen[key] != n {
-				t.Errorf("output %s has got %d records of %s, want %d", name, p.seen[key], key, n)
+			if seen[key] != n {
+				t.Errorf("output %s has got %d records of %s, want %d", name, seen[key], key, n)
 			}
-			delete(p.seen, key)
+			delete(seen, key)
 		}
-		for key, n := range p.seen {
+		for key, n := range seen {
 			t.Errorf("output %s has got %d records of %s, which nobody has sent", name, n, key)
 		}
 		if name == "udp" && letters != tooLong {

@@ -25,15 +25,12 @@ type fault struct {
 	quick bool          // a smoke does it too
 	lossy bool          // it destroys records
 	reads bool          // segments are read from the disk meanwhile
-	says  string        // what the log has to say
+	says  string        // what the log has to say, each time
 	costs func() int    // records that are lost at most; nil: nobody knows
 }
 
 // loudest is how many lines the daemon may log for one fault: each thing that fails says so once, and what repeats is folded.
 const loudest = 60
-
-// folded is how long a line of the log is not said again, and more.
-const folded = 15 * time.Second
 
 // strike does one fault to a disk of the world, and sees to it that the world meets it as it should.
 func (w *world) strike(d *disk.Disk, f fault) {
@@ -212,20 +209,39 @@ func (w *world) comeBack(f fault) map[string]time.Duration {
 	return backs
 }
 
-// heard looks at what the daemon has logged.
+// heard looks at what the daemon has logged, and notes what it has to: what repeats may be folded into a line that comes later.
 func (w *world) heard(f fault, told string) {
 	w.t.Helper()
-	for _, says := range []string{"disk refuses data", "queue is full", f.says} {
-		if says != "" && strings.Contains(told, says) {
-			w.said[says] = time.Now()
-		}
-	}
-	if f.says != "" && time.Since(w.said[f.says]) > folded {
-		w.t.Errorf("%s: the log does not say %q:\n%s", f.name, f.says, told)
+	if f.says != "" {
+		w.owed[f.says]++
 	}
 	if n := strings.Count(told, "\n"); n > loudest {
 		w.t.Errorf("%s: %d lines in the log:\n%s", f.name, n, told[:min(len(told), 6000)])
 	}
+}
+
+// spoken waits until the daemon has said of each fault what it has to.
+func (w *world) spoken() {
+	w.t.Helper()
+	for what, times := range w.owed {
+		w.Wait(fmt.Sprintf("the log says %q %d times", what, times), func() bool { return w.said(what) >= times })
+	}
+}
+
+// said is how often the daemon has said something. A line that stands for its repeats says for how many.
+func (w *world) said(what string) (times int) {
+	for line := range strings.Lines(w.Proc.Output()) {
+		if !strings.Contains(line, what) {
+			continue
+		}
+		n := 1
+		if _, count, repeated := strings.Cut(line, " repeated="); repeated {
+			_, err := fmt.Sscan(count, &n)
+			must(w.t, err)
+		}
+		times += n
+	}
+	return times
 }
 
 // answers is what the posters were told so far.

@@ -31,11 +31,11 @@ type world struct {
 	stdin                *os.File // where the daemon's standard input is written
 	log                  *os.File // that a file input reads
 	feeding              []func() error
-	told                 int                  // bytes of the daemon's output that were looked at
-	taken                map[string]float64   // by each input of this process, when the world last settled
-	said                 map[string]time.Time // when the log last said what faults are known by
-	rows                 []reliability.Row    // of the faults so far
-	lossy                bool                 // one of them destroyed records
+	told                 int                // bytes of the daemon's output that were looked at
+	taken                map[string]float64 // by each input of this process, when the world last settled
+	owed                 map[string]int     // how often the log has to say what faults are known by
+	rows                 []reliability.Row  // of the faults so far
+	lossy                bool               // one of them destroyed records
 }
 
 // places are where a world has its files.
@@ -52,7 +52,7 @@ type places struct {
 func newWorld(t *testing.T, p places) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{t: t, place: p, ends: map[string]*end{}, said: map[string]time.Time{}, taken: map[string]float64{}, http: rig.OwnAddress(t), tcp: rig.OwnAddress(t), udp: rig.OwnAddress(t), unix: filepath.Join(dir, "in.sock")}
+	w := &world{t: t, place: p, ends: map[string]*end{}, owed: map[string]int{}, taken: map[string]float64{}, http: rig.OwnAddress(t), tcp: rig.OwnAddress(t), udp: rig.OwnAddress(t), unix: filepath.Join(dir, "in.sock")}
 	outHTTP, outTCP, outLate, outUDP, outUnix := rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t), rig.OwnAddress(t), filepath.Join(dir, "out.sock")
 	w.outputs = fmt.Sprintf(`
 [output.file]
