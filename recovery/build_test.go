@@ -368,7 +368,7 @@ func check(t testing.TB, fsys vfs.FS) Report {
 	return r
 }
 
-// names lists the quarantine.
+// quarantined lists the quarantine.
 func quarantined(t testing.TB, fsys vfs.FS) []string {
 	t.Helper()
 	infos, err := fsys.ReadDir(filepath.Join(testDir, quarantineDir))

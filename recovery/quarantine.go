@@ -16,6 +16,9 @@ const (
 	diskBlock = 4 << 10
 )
 
+// asideLock is the lock under which a lock file that is none is set aside; it is no part of what is kept.
+const asideLock = ".lock"
+
 // quarantineDir is where bytes are kept that a recovery cuts off or gives up.
 const quarantineDir = "quarantine"
 

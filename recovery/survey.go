@@ -29,6 +29,8 @@ type Survey struct {
 	LostRecords   uint64            `json:"lost_records"` // of all lines of the loss ledger but those about what one output gave up
 	ShedRecords   uint64            `json:"shed_records"` // of lines with cause max_backlog
 	Losses        int               `json:"losses"`       // lines
+	Quarantine    int               `json:"quarantine_files"`
+	Quarantined   int64             `json:"quarantine_bytes"` // that they take
 	Notes         []string          `json:"notes"`
 }
 
@@ -122,6 +124,9 @@ func (s *surveyor) take(dir string) error {
 	s.Survey = Survey{
 		Queue: id.String(), Starts: starts, Running: locked(s.fsys, dir), LostRecords: sums.records, ShedRecords: sums.shed, Losses: sums.lines,
 		Segments: []SurveyedSegment{}, Outputs: []SurveyedOutput{}, Gaps: []Gap{}, Notes: append([]string{}, notes...),
+	}
+	if s.Quarantine, s.Quarantined, err = QuarantineRoom(s.fsys, dir); err != nil {
+		s.Notes = append(s.Notes, err.Error())
 	}
 	if lost != nil {
 		s.Queue = ""

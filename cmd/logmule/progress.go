@@ -32,9 +32,9 @@ func newProgress(w io.Writer, quiet bool) *progress {
 	return &progress{w: w}
 }
 
-// terminal tells whether a person is likely to see what is written.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// terminal tells whether a person is likely to see what is written there, or to answer.
+func terminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	if !ok {
 		return false
 	}

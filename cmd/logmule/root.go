@@ -46,7 +46,7 @@ is killed or unplugged.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(runCommand(), checkCommand(), fsckCommand(), statCommand(), catCommand(), rewindCommand(), replayCommand(), salvageCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), fsckCommand(), statCommand(), catCommand(), rewindCommand(), replayCommand(), quarantineCommand(), salvageCommand(), versionCommand())
 	return root
 }
 
@@ -63,7 +63,7 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	var f *failure
 	if !errors.As(err, &f) {
 		f = &failure{code: exitUsage, err: err, hint: fmt.Sprintf("%q shows the usage", cmd.CommandPath()+" --help")}
-		if cmd.Name() == "fsck" {
+		if cmd.Name() == "fsck" || cmd.Name() == "quarantine" || cmd.HasParent() && cmd.Parent().Name() == "quarantine" {
 			f.code = exitFsckUsage
 		}
 	}
@@ -71,14 +71,14 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	return f.code
 }
 
-// The exit statuses. fsck has those of fsck(8).
+// The exit statuses. fsck and quarantine have those of fsck(8).
 const (
 	exitOK          = 0
-	exitFailed      = 1   // all but fsck: it could not be done
-	exitUsage       = 2   // all but fsck: the command line is wrong
+	exitFailed      = 1   // all but these two: it could not be done
+	exitUsage       = 2   // all but these two: the command line is wrong
 	exitDamaged     = 4   // fsck: errors are left uncorrected
-	exitOperational = 8   // fsck: it could not be checked
-	exitFsckUsage   = 16  // fsck: the command line is wrong
+	exitOperational = 8   // fsck: it could not be checked; quarantine: it could not be done
+	exitFsckUsage   = 16  // fsck, quarantine: the command line is wrong
 	exitInterrupted = 130 // stat, cat, replay, salvage: ended by Ctrl-C
 )
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -112,6 +113,17 @@ func (osFS) Stat(name string) (fs.FileInfo, error) { return os.Lstat(name) }
 func (osFS) Rename(from, to string) error          { return os.Rename(from, to) }
 func (osFS) Link(from, to string) error            { return os.Link(from, to) }
 func (osFS) Remove(name string) error              { return os.Remove(name) }
+
+// blockUnit is what a Stat_t counts blocks in, whatever the file system's are.
+const blockUnit = 512
+
+func nodeOf(info fs.FileInfo) Node {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return Node{ID: info, Room: info.Size(), Changed: info.ModTime()}
+	}
+	return Node{ID: [2]uint64{uint64(st.Dev), st.Ino}, Room: int64(st.Blocks) * blockUnit, Changed: changed(st)}
+}
 
 func (osFS) SyncDir(name string) error {
 	d, err := os.Open(name)

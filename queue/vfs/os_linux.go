@@ -3,6 +3,8 @@ package vfs
 import (
 	"io"
 	"math"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,3 +73,5 @@ func bytesOf(blocks, unit uint64) int64 {
 	}
 	return int64(blocks * unit)
 }
+
+func changed(st *syscall.Stat_t) time.Time { return time.Unix(st.Ctim.Unix()) }

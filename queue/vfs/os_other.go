@@ -5,6 +5,8 @@ package vfs
 import (
 	"errors"
 	"io/fs"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,3 +36,5 @@ func space(st *unix.Statfs_t) Space {
 	unit := int64(st.Bsize)
 	return Space{Free: int64(st.Bavail) * unit, Total: int64(st.Blocks) * unit}
 }
+
+func changed(st *syscall.Stat_t) time.Time { return time.Unix(st.Ctimespec.Unix()) }

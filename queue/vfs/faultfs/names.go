@@ -275,19 +275,22 @@ func (l *lock) Close() error {
 }
 
 // info describes a node under one of its names.
-func (n *node) info(base string) fs.FileInfo { return info{base, int64(len(n.data)), n.isDir()} }
+func (n *node) info(base string) fs.FileInfo {
+	return info{base, int64(len(n.data)), n.isDir(), vfs.Node{ID: n, Room: roundUp(int64(len(n.data))) * sectorSize}}
+}
 
 type info struct {
 	name string
 	size int64
 	dir  bool
+	node vfs.Node // it has no clock
 }
 
 func (i info) Name() string       { return i.name }
 func (i info) Size() int64        { return i.size }
 func (i info) ModTime() time.Time { return time.Time{} }
 func (i info) IsDir() bool        { return i.dir }
-func (i info) Sys() any           { return nil }
+func (i info) Sys() any           { return i.node }
 func (i info) Mode() fs.FileMode {
 	if i.dir {
 		return fs.ModeDir | 0o700

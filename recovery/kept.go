@@ -1,0 +1,304 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+)
+
+// Kinds of what is in quarantine.
+const (
+	KeptSegment     = "segment"     // a whole segment file, as it was before a healed or repaired one took its place
+	KeptBytes       = "bytes"       // a range of a segment
+	KeptCheckpoints = "checkpoints" // a checkpoint database
+	KeptLeftover    = "leftover"    // a copy that was cut short; what it was to be of was not changed
+	KeptOther       = "other"
+)
+
+// Kept is one file in quarantine. Its JSON form is that of "quarantine list --json": members are added, never renamed.
+type Kept struct {
+	Name         string    `json:"name"` // in quarantine/
+	Kind         string    `json:"kind"`
+	Size         int64     `json:"size"`
+	Room         int64     `json:"room"` // bytes that dropping it frees
+	Since        time.Time `json:"since"`
+	Segment      string    `json:"segment,omitempty"` // that it is from
+	Offset       int64     `json:"offset"`            // in that segment
+	Length       int64     `json:"length"`
+	Cause        string    `json:"cause"`    // as the loss ledger has it, or what the file itself says
+	Lost         []Gap     `json:"lost"`     // sequences that are lost with these bytes, as the loss ledger has it
+	Count        uint64    `json:"records"`  // how many, and of those that never had a sequence
+	Replaced     bool      `json:"replaced"` // something sound stands in its place
+	LosesNothing bool      `json:"loses_nothing"`
+	Why          string    `json:"why"` // the last two, in words
+
+	id    any
+	mode  fs.FileMode
+	named segment.Name // the segment that it is from
+}
+
+// ListQuarantine lists what is in the quarantine of the data directory dir, oldest first. It only reads, also beside a running
+// daemon. Segments that were replaced are read as a whole, to see whether everything in them stands in their replacement too.
+func ListQuarantine(fsys vfs.FS, dir string) ([]Kept, error) {
+	if err := IsDataDir(fsys, dir); err != nil {
+		return nil, err
+	}
+	all, err := listQuarantine(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &keptLook{fsys: fsys, dir: dir}
+	if err := l.readLedger(); err != nil {
+		return nil, err
+	}
+	for i := range all {
+		l.explain(&all[i])
+	}
+	return all, nil
+}
+
+// listQuarantine lists the files in quarantine, oldest first, as far as their names and the file system tell.
+func listQuarantine(fsys vfs.FS, dir string) ([]Kept, error) {
+	infos, err := fsys.ReadDir(filepath.Join(dir, quarantineDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list %s of %s: %w", quarantineDir, dir, err)
+	}
+	var all []Kept
+	for _, info := range infos {
+		if info.Name() == asideLock {
+			continue
+		}
+		k := keptNamed(info.Name())
+		node := vfs.NodeOf(info)
+		k.Size, k.Since, k.id, k.mode = info.Size(), node.Changed.UTC(), node.ID, info.Mode()
+		if info.Mode().IsRegular() {
+			k.Room = node.Room
+		} else {
+			k.Kind = KeptOther
+		}
+		if k.Kind == KeptSegment {
+			k.Length = k.Size
+		}
+		all = append(all, k)
+	}
+	for i := range all {
+		shared := slices.ContainsFunc(all[:i], func(o Kept) bool { return o.id == all[i].id })
+		if shared || all[i].Kind == KeptSegment && all[i].standsIn(fsys, dir) {
+			all[i].Room = 0
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Kept) int { return a.Since.Compare(b.Since) })
+	return all, nil
+}
+
+// standsIn tells whether the file is the very segment: then nothing has taken its place, and it takes no room of its own.
+func (k *Kept) standsIn(fsys vfs.FS, dir string) bool {
+	info, err := fsys.Stat(segmentPath(dir, k.named))
+	return err == nil && vfs.NodeOf(info).ID == k.id
+}
+
+// keptNamed is what the name of a file in quarantine says of it.
+func keptNamed(name string) Kept {
+	k := Kept{Name: name, Kind: KeptOther, Lost: []Gap{}}
+	const nameLength = len("00000000000000000000-0000000000000000.seg")
+	rest := name
+	if strings.HasSuffix(name, ".tmp") {
+		k.Kind = KeptLeftover
+		return k
+	}
+	if len(name) > nameLength {
+		if of, ok := segment.ParseName(name[:nameLength]); ok {
+			k.named, k.Segment, rest = of, of.String(), name[nameLength:]
+		}
+	}
+	switch {
+	case k.Segment == "":
+		if n, ok := strings.CutPrefix(name, CheckpointFile+"."); ok && isNumber(n) {
+			k.Kind = KeptCheckpoints
+		}
+	case isNumbered(rest, damagedSuffix):
+		k.Kind = KeptSegment
+	default:
+		k.Kind = KeptBytes
+		if !k.parseRange(rest) {
+			k.Kind = KeptOther
+		}
+	}
+	return k
+}
+
+// parseRange reads "-OFFSET-LENGTH.bin".
+func (k *Kept) parseRange(rest string) bool {
+	at := strings.Index(rest, ".bin")
+	if at < 0 || !isNumbered(rest[at:], ".bin") {
+		return false
+	}
+	parts := strings.Split(rest[:at], "-")
+	if len(parts) != 3 || parts[0] != "" || !isNumber(parts[1]) || !isNumber(parts[2]) {
+		return false
+	}
+	k.Offset, _ = strconv.ParseInt(parts[1], 10, 64)
+	k.Length, _ = strconv.ParseInt(parts[2], 10, 64)
+	return true
+}
+
+// isNumbered tells whether text is suffix, or suffix, a dot and a number.
+func isNumbered(text, suffix string) bool {
+	rest, ok := strings.CutPrefix(text, suffix)
+	return ok && (rest == "" || rest[0] == '.' && isNumber(rest[1:]))
+}
+
+func isNumber(text string) bool {
+	_, err := strconv.ParseInt(text, 10, 64)
+	return err == nil && text[0] != '-' && text[0] != '+'
+}
+
+// policies are the causes of losses that no damage has caused.
+var policies = []string{CauseRewind, CauseBacklog, CauseForgotten, "drop_oldest", "drop_newest"}
+
+// keptLook looks into what is in one quarantine.
+type keptLook struct {
+	fsys vfs.FS
+	dir  string
+
+	losses map[string][]Loss // by the copy of the bytes, relative to the data directory
+	lost   checkpoint.Ranges // sequences that damage has cost some output
+	bad    int               // lines of the ledger that cannot be read
+}
+
+func (l *keptLook) readLedger() error {
+	l.losses, l.lost = map[string][]Loss{}, nil
+	state, err := eachLoss(l.fsys, l.dir, func(loss Loss) {
+		if loss.Quarantine != "" {
+			l.losses[loss.Quarantine] = append(l.losses[loss.Quarantine], loss)
+		}
+		if !slices.Contains(policies, loss.Cause) {
+			l.lost = l.lost.Add(loss.First, loss.Last)
+		}
+	})
+	l.bad = state.bad
+	return err
+}
+
+// explain fills in what the ledger and the file itself say.
+func (l *keptLook) explain(k *Kept) {
+	for _, loss := range l.losses[filepath.Join(quarantineDir, k.Name)] {
+		k.Cause = loss.Cause
+		k.Count += loss.Count
+		if loss.First > 0 {
+			k.Lost = append(k.Lost, Gap{loss.First, loss.Last})
+		}
+		if !loss.Time.IsZero() && (k.Since.IsZero() || loss.Time.Before(k.Since)) {
+			k.Since = loss.Time.UTC()
+		}
+	}
+	switch k.Kind {
+	case KeptSegment:
+		l.explainSegment(k)
+	case KeptLeftover:
+		k.LosesNothing, k.Why = true, "a copy that was cut short; what it was to be of was not changed"
+	case KeptCheckpoints:
+		k.Cause, k.Replaced, k.LosesNothing = "damaged", true, true
+		k.Why = "a new database was made of what is sound in it and of the positions in the log"
+	case KeptBytes:
+		switch {
+		case len(k.Lost) > 0 || k.Count > 0:
+			k.Why = "the only copy of bytes in which records were lost"
+		case k.Cause != "":
+			k.Why = "the only copy of damaged bytes; no record was lost with them"
+		default:
+			k.Cause = "not in the ledger"
+			k.Why = "bytes without a line in the loss ledger: a torn tail, what a failed sync left behind, or bytes that were healed; no record that was safe is lost with them"
+		}
+	default:
+		k.Cause = "not regular"
+		if k.mode.IsRegular() {
+			k.Cause = "unknown"
+		}
+		k.Why = "stood where a file of the queue belongs, or was put here by someone else: " + kindOf(k.mode)
+	}
+}
+
+// explainSegment says what became of a segment that was replaced.
+func (l *keptLook) explainSegment(k *Kept) {
+	k.Cause = "damaged"
+	if k.standsIn(l.fsys, l.dir) {
+		k.LosesNothing, k.Why = true, "a second name of the segment itself, which was not replaced: it is being healed, or that was cut short"
+		return
+	}
+	h, err := diagnoseKept(l.fsys, l.dir, k)
+	if err != nil {
+		k.Why = fmt.Sprintf("the only copy of a segment as it was: %v", err)
+		return
+	}
+	last := h.Trailer.Last
+	_, err = l.fsys.Stat(segmentPath(l.dir, k.named))
+	there := err == nil
+	k.Replaced = there
+	switch lost := l.lost.Without(k.named.First, last); {
+	case len(h.Bad) > 0:
+		k.Why = fmt.Sprintf("parity could not give back all of it: this is the only copy of %d bytes as they were", spanned(h.Bad))
+	case checkpoint.Ranges(lost).Count() < last-k.named.First+1 || l.bad > 0 && !there:
+		k.Why = "all that was in it can be restored, and the loss ledger tells of records of that segment that were lost later: they may be in here"
+	case there:
+		k.LosesNothing, k.Why = true, "all of it was restored from its parity and stands in the segment that took its place"
+	default:
+		k.Replaced, k.LosesNothing = true, true
+		k.Why = "all of it was restored from its parity, in a segment that is delivered and deleted by now"
+	}
+}
+
+func diagnoseKept(fsys vfs.FS, dir string, k *Kept) (*segment.Healing, error) {
+	f, err := fsys.Open(filepath.Join(dir, quarantineDir, k.Name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // it was only read
+	return segment.Diagnose(f, k.Size, k.named)
+}
+
+func spanned(spans []segment.Span) (n int64) {
+	for _, s := range spans {
+		n += s.Size
+	}
+	return n
+}
+
+// kindOf is what a name stands for, in words.
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsRegular():
+		return "a file"
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeSymlink != 0:
+		return "a symbolic link, which nothing follows"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	}
+	return "a device or the like"
+}
+
+// QuarantineRoom is how many files are in the quarantine of dir, and the room that they take: what shares its blocks with a
+// segment in place, or with another of them, counts once.
+func QuarantineRoom(fsys vfs.FS, dir string) (files int, room int64, err error) {
+	all, err := listQuarantine(fsys, dir)
+	for _, k := range all {
+		room += k.Room
+	}
+	return len(all), room, err
+}
