@@ -35,6 +35,7 @@ const (
 	Images   Part = "ext4 and xfs" // the same below a real file system
 	Relaxed  Part = "relaxed sync" // what sync = "200ms" and sync = "never" cost
 	Disks    Part = "bad disks"
+	Compared Part = "same damage" // as given to six other forwarders
 	Networks Part = "bad networks"
 	Load     Part = "overload"
 	Soak     Part = "soak"
@@ -42,7 +43,7 @@ const (
 )
 
 // Parts are all of them, in the order of the page.
-var Parts = []Part{States, Power, Images, Relaxed, Disks, Networks, Load, Soak, Planted}
+var Parts = []Part{States, Power, Images, Relaxed, Disks, Compared, Networks, Load, Soak, Planted}
 
 // Row is one thing that was tried. Rows of the same Part, Fault and Kind become one: their counts are added, their times the longest.
 type Row struct {
@@ -58,8 +59,9 @@ type Row struct {
 	Invented uint64 `json:",omitempty"`
 	Doubled  uint64 `json:",omitempty"` // records that arrived again, as the manual says they may
 
-	Back time.Duration `json:",omitempty"` // the longest from the end of the fault, or from the start after it, to service; 0: none was measured
-	Test string        // the test that adds it; Add fills it in
+	Back   time.Duration `json:",omitempty"` // the longest from the end of the fault, or from the start after it, to service; 0: none was measured
+	Beside string        `json:",omitempty"` // what others made of the same, for a table that compares
+	Test   string        // the test that adds it; Add fills it in
 }
 
 // ofTest is the directory of one run of a test, which nobody who reads the page has.

@@ -40,6 +40,20 @@ func TestRowsBecomeTables(t *testing.T) {
 	}
 }
 
+// TestComparison: what several were given is a line, with a column for each and one for the others; a broken promise stands out.
+func TestComparison(t *testing.T) {
+	page, err := Place("<!-- same damage -->\n<!-- end -->\n", "stamp", []Row{
+		{Part: Compared, Fault: "a bit", Kind: "after b", Outcome: "all", Back: time.Second, Beside: "they stop"},
+		{Part: Compared, Fault: "none", Kind: "after b", Outcome: "all", Beside: "all"},
+		{Part: Compared, Fault: "a bit", Kind: "after a", Outcome: "99 of 100", Lost: 1, Beside: "they stop"},
+	})
+	want := "<!-- same damage -->\n\nstamp\n\n| damage | after b | after a | the six others |\n|---|---|---|---|\n" +
+		"| a bit | all; the last old record after 1s | **1 lost, 0 altered, 0 invented**; 99 of 100 | they stop |\n| none | all |  | all |\n\n<!-- end -->\n"
+	if err != nil || page != want {
+		t.Errorf("page, %v:\n%s\nwant:\n%s", err, page, want)
+	}
+}
+
 // TestUnknownParts: a row that has no place on the page is an error, not left out.
 func TestUnknownParts(t *testing.T) {
 	if _, err := Read(strings.NewReader(`{"Part":"weather"}`)); err == nil || !strings.Contains(err.Error(), "line 1") {
