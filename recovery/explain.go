@@ -111,6 +111,7 @@ type hurtRange struct {
 	from, to      int64             // times of these
 	sources       []string          // of those whose meta can be read too
 	unread        bool              // the meta of some cannot
+	doubted       bool              // no good frame has the same: it may be the damage that makes them up
 }
 
 // within explains the losses in one file, in order of their offsets: one pass over its frames, and one over the bad bytes.
@@ -134,9 +135,24 @@ func (x *explainer) within(p *part, hurt []*hurtRange) {
 	}
 	for _, h := range hurt {
 		x.remains(image, p, h)
-		h.unread = h.unread || !seen.has(h.sources)
+		for _, near := range []*part{x.before(p), x.following(p)} {
+			if !seen.has(h.sources) && near != nil {
+				x.sourcesIn(near, seen)
+			}
+		}
+		h.doubted = !seen.has(h.sources)
 		h.tell()
 	}
+}
+
+// sourcesIn adds the sources of a neighbouring segment: a name that stands there too is not made up by damage.
+func (x *explainer) sourcesIn(p *part, seen names) {
+	f, err := x.fsys.Open(p.path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	maps.Copy(seen, x.frames(p.image(f), p, nil))
 }
 
 // names are the sources that good frames have.
@@ -261,7 +277,7 @@ func describes(meta []byte, h segment.FrameHeader) bool {
 func (h *hurtRange) tell() {
 	l := h.lost
 	whole := h.part != nil && len(h.found.Without(h.finding.lost.First, h.finding.lost.Last)) == 0
-	l.TimesExact, l.SourcesExact = whole, whole && !h.unread
+	l.TimesExact, l.SourcesExact = whole, whole && !h.unread && !h.doubted
 	from, to := h.from, h.to
 	sources := slices.Clone(h.sources)
 	if !whole {
@@ -272,7 +288,7 @@ func (h *hurtRange) tell() {
 			to = max(to, t)
 		}
 	}
-	if !l.SourcesExact {
+	if !whole || h.unread {
 		sources = append(append(sources[:0], h.before.sources...), h.after.sources...)
 	}
 	slices.Sort(sources)

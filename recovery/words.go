@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,6 +26,8 @@ func (l *Lost) String() string {
 	case when == "":
 	case l.TimesExact:
 		text += ", " + when
+	case !strings.Contains(when, " to "):
+		text += ", of about " + when
 	default:
 		text += ", from between " + strings.Replace(when, " to ", " and ", 1)
 	}
@@ -97,7 +100,7 @@ func (l *Lost) Delivered() string {
 	case all == 0:
 		return "no output has a position, so that none of them is known to be delivered"
 	case len(done) == all:
-		return "every output had delivered all of them before, so nothing is missing anywhere"
+		return "every output had delivered them before"
 	case len(missing) == all:
 		return "none of them delivered yet"
 	}
@@ -110,6 +113,11 @@ func (l *Lost) Delivered() string {
 		parts = append(parts, List(missing)+" none yet")
 	}
 	return strings.Join(parts, "; ")
+}
+
+// DeliveredToAll tells whether nobody misses the records.
+func (l *Lost) DeliveredToAll() bool {
+	return l != nil && len(l.Outputs) > 0 && !slices.ContainsFunc(l.Outputs, func(o LostForOne) bool { return o.Missing > 0 })
 }
 
 // AcknowledgedText is in words what Loss.Acknowledged says.
@@ -156,3 +164,20 @@ func countOf(n uint64, what string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
+
+// Heals tells whether the damage leaves nothing behind: what was bad is made again from what the segment keeps twice.
+func (d Damage) Heals() bool {
+	return slices.Contains([]string{wouldHeal, didHeal, wouldRebuild, didRebuild}, d.Action)
+}
+
+// Gone tells whether it is a file that is not there.
+func (d Damage) Gone() bool { return d.Cause == causeMissing }
+
+// Left tells whether a repair does nothing about it.
+func (d Damage) Left() bool { return d.Action == didNothing }
+
+// Kept tells whether its bytes go to quarantine by themselves; those of a segment that is healed stay there in the whole file.
+func (d Damage) Kept() bool { return d.Action == wouldQuarantine || d.Action == didQuarantine }
+
+// Rebuilt tells whether it is something that is made again from the records: an index, a trailer, a header, parity.
+func (d Damage) Rebuilt() bool { return d.Action == wouldRebuild || d.Action == didRebuild }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"logmule/forward"
 	"logmule/queue/vfs"
 	"logmule/recovery"
 )
@@ -38,7 +39,7 @@ Exit status, as that of fsck(8): 0 clean, 4 damage was found, 8 it could not be 
 		ctx, stop := untilInterrupt(cmd.Context())
 		defer stop()
 		bar := newProgress(cmd.ErrOrStderr(), quiet)
-		report, err := recovery.Check(ctx, vfs.OS(), args[0], recovery.CheckOptions{Deep: deep, Progress: bar.show})
+		report, err := recovery.Check(ctx, vfs.OS(), args[0], recovery.CheckOptions{Deep: deep, Progress: bar.show, Source: forward.SourceName})
 		bar.clear()
 		var unknown *recovery.UnknownFormatError
 		if err != nil && !errors.As(err, &unknown) {

@@ -1,0 +1,329 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"logmule/recovery"
+)
+
+const (
+	pageWidth   = 100
+	mostDamaged = 20 // segments that the page lists; --json has all
+	mostPlaces  = 6  // of each of them
+)
+
+// fsckPage is what fsck says to a tired operator: the verdict first, then what is wrong and what is lost, what it means, what
+// was looked at, and what to do.
+func fsckPage(dir string, r recovery.Report, deep bool) string {
+	var b strings.Builder
+	v := weigh(r)
+	fmt.Fprintf(&b, "%s: %s\n", v.verdict(r), dir)
+	if len(r.Damage) > 0 {
+		paragraph(&b, "", v.sentence(r))
+		v.listDamage(&b)
+		paragraph(&b, "", "\nWhat it means: bytes that were safe on this disk have been changed or destroyed since. A crash alone does "+
+			"not do that: think of the disk, the memory, the file system, or of someone who wrote there. Look into the kernel log "+
+			"(dmesg) and at the disk's own report (smartctl -a).")
+	}
+	writeChecked(&b, r, deep)
+	writeOutputs(&b, r)
+	writeHistory(&b, r.Ledger)
+	if len(r.Damage) > 0 {
+		v.writeRepair(&b, dir, r)
+	}
+	for i, note := range r.Notes {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		paragraph(&b, "      ", "note: "+clean(note))
+	}
+	return b.String()
+}
+
+// weighed is a report, segment by segment.
+type weighed struct {
+	repaired bool
+	segments []damagedSegment
+	gone     int   // places where segment files are missing
+	nameless bool  // at one of these it may be several
+	heals    int   // segments that are as they were when all is healed
+	healed   int64 // bytes that come back
+	kept     int64 // bytes that go to quarantine
+	rebuilt  int   // headers, indexes, trailers, blocks of the parity
+	left     int   // places that a repair does nothing about
+
+	delivered uint64 // lost records that every output had done
+}
+
+// damagedSegment is a file with what is wrong in it.
+type damagedSegment struct {
+	name   string
+	damage []recovery.Damage
+}
+
+func (s damagedSegment) heals() bool {
+	return !slices.ContainsFunc(s.damage, func(d recovery.Damage) bool { return !d.Heals() })
+}
+
+func weigh(r recovery.Report) weighed {
+	v := weighed{repaired: r.Repaired, healed: r.HealedBytes, kept: r.QuarantinedBytes}
+	at := map[string]int{}
+	for _, d := range r.Damage {
+		switch {
+		case d.Gone():
+			v.gone++
+			v.nameless = v.nameless || d.Segment == ""
+		case d.Left():
+			v.left++
+		case d.Rebuilt():
+			v.rebuilt++
+		}
+		if d.Lost.DeliveredToAll() {
+			v.delivered += d.Lost.Records
+		}
+		i, known := at[d.Segment]
+		if !known || d.Segment == "" {
+			i = len(v.segments)
+			at[d.Segment] = i
+			v.segments = append(v.segments, damagedSegment{name: d.Segment})
+		}
+		v.segments[i].damage = append(v.segments[i].damage, d)
+	}
+	for _, s := range v.segments {
+		if s.heals() {
+			v.heals++
+		}
+	}
+	return v
+}
+
+func (v weighed) verdict(r recovery.Report) string {
+	switch {
+	case len(r.Damage) == 0:
+		return "CLEAN"
+	case r.Repaired && r.Clean:
+		return "REPAIRED"
+	case r.Repaired:
+		return "DAMAGE IS LEFT"
+	default:
+		return "DAMAGED"
+	}
+}
+
+// sentence is "3 of 80 segments are damaged; 2 of them heal completely; 412 records are lost."
+func (v weighed) sentence(r recovery.Report) string {
+	var parts []string
+	damaged := len(v.segments) - v.gone
+	if damaged > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %s %s damaged", damaged, count(uint64(r.Segments), "segment"), v.verb(damaged, "is", "are", "was", "were")))
+	}
+	if v.heals > 0 {
+		who := fmt.Sprintf("%d of them", v.heals)
+		switch {
+		case damaged == 1:
+			who = "it"
+		case v.heals == damaged:
+			who = "all of them"
+		}
+		parts = append(parts, who+" "+v.verb(v.heals, "heals", "heal", "was healed", "were healed")+" completely")
+	}
+	if v.gone > 0 && !v.nameless {
+		parts = append(parts, count(uint64(v.gone), "segment file")+" "+v.verb(v.gone, "is", "are", "was", "were")+" missing")
+	}
+	if v.nameless {
+		parts = append(parts, "segment files are missing in "+count(uint64(v.gone), "place"))
+	}
+	return strings.Join(append(parts, v.loss(r)), "; ") + "."
+}
+
+// loss is how many records are lost, and how many of these nobody misses.
+func (v weighed) loss(r recovery.Report) string {
+	switch {
+	case r.LostRecords == 0 && v.left > 0:
+		return "no record is known to be lost"
+	case r.LostRecords == 0:
+		return "no record is lost"
+	}
+	text := count(r.LostRecords, "record") + " are lost"
+	if r.LostRecords == 1 {
+		text = "1 record is lost"
+	}
+	switch v.delivered {
+	case 0:
+		return text
+	case r.LostRecords:
+		return text + ", after every output had delivered them"
+	default:
+		return fmt.Sprintf("%s, %d of them after every output had delivered them", text, v.delivered)
+	}
+}
+
+// verb is the form for n of something, now or before a repair.
+func (v weighed) verb(n int, one, many, was, were string) string {
+	switch {
+	case v.repaired && n == 1:
+		return was
+	case v.repaired:
+		return were
+	case n == 1:
+		return one
+	default:
+		return many
+	}
+}
+
+// listDamage tells place by place what is wrong and what it costs.
+func (v weighed) listDamage(b *strings.Builder) {
+	for i, s := range v.segments {
+		if i == mostDamaged {
+			fmt.Fprintf(b, "\n... and %s more; --json lists all\n", count(uint64(len(v.segments)-i), "segment"))
+			return
+		}
+		name := clean(s.name)
+		if name == "" {
+			name = "a segment whose name nothing tells"
+		}
+		fmt.Fprintf(b, "\n%2d. %s\n", i+1, name)
+		for n, d := range s.damage {
+			if n == mostPlaces {
+				fmt.Fprintf(b, "    ... and %s more; --json lists all\n", count(uint64(len(s.damage)-n), "place"))
+				break
+			}
+			writeDamage(b, d, v.repaired)
+		}
+	}
+}
+
+// writeDamage tells of one place: the bytes, and the records that they cost.
+func writeDamage(b *strings.Builder, d recovery.Damage, repaired bool) {
+	const indent = "    "
+	text := recovery.Meaning(d.Cause)
+	if d.Length > 0 {
+		text = fmt.Sprintf("%s at offset %d: %s", size(d.Length), d.Offset, text)
+	}
+	if d.FirstLost == 0 {
+		paragraph(b, indent, indent+text+"; "+costless(d, repaired)+".")
+		return
+	}
+	paragraph(b, indent, indent+text+".")
+	lost := count(d.LastLost-d.FirstLost+1, "record")
+	if d.Lost != nil {
+		lost = d.Lost.String()
+	}
+	text = fmt.Sprintf("LOST: %s, %s", lost, recovery.Sequences(d.FirstLost, d.LastLost))
+	if d.Lost != nil {
+		text += "; " + d.Lost.Delivered()
+	}
+	paragraph(b, indent, indent+clean(text)+".")
+}
+
+// costless says why damage costs no record.
+func costless(d recovery.Damage, repaired bool) string {
+	switch {
+	case d.Rebuilt() && repaired:
+		return "made again, no record touched"
+	case d.Rebuilt():
+		return "it can be made again, no record is touched"
+	case d.Heals() && repaired:
+		return "the parity gave them back, they are as they were"
+	case d.Heals():
+		return "the parity gives them back, nothing is lost"
+	case d.Left():
+		return "left as it is"
+	default:
+		return "no record was in them"
+	}
+}
+
+func writeChecked(b *strings.Builder, r recovery.Report, deep bool) {
+	fmt.Fprintf(b, "\nchecked  %s, %s, %s\n", count(uint64(r.Segments), "segment"), size(r.Bytes), depth(deep))
+	if r.Records == 0 {
+		b.WriteString("records  none\n")
+	} else {
+		fmt.Fprintf(b, "records  %d, %s\n", r.Records, recovery.Sequences(r.FirstSequence, r.LastSequence))
+	}
+	if r.TornTailBytes > 0 {
+		does := "the next start cuts them off"
+		if r.Repaired {
+			does = "they are cut off now"
+		}
+		paragraph(b, "         ", fmt.Sprintf("tail     %s torn by a crash; nothing in them was acknowledged, %s", size(r.TornTailBytes), does))
+	}
+}
+
+func depth(deep bool) string {
+	if deep {
+		return "every byte, every record decoded"
+	}
+	return "every byte"
+}
+
+// writeOutputs shows how far each output is, and where records are lost what it will miss.
+func writeOutputs(b *strings.Builder, r recovery.Report) {
+	if len(r.Outputs) == 0 {
+		return
+	}
+	b.WriteString("\n")
+	heading := "OUTPUT\tPOSITION\tBACKLOG"
+	if r.LostRecords > 0 {
+		heading += "\tWILL MISS"
+	}
+	table(b, heading, func(row func(...any)) {
+		for _, o := range r.Outputs {
+			cells := []any{clean(o.Name), o.Position, o.Backlog}
+			if r.LostRecords > 0 {
+				cells = append(cells, o.Missing)
+			}
+			row(cells...)
+		}
+	})
+}
+
+// writeHistory tells of former losses, by cause.
+func writeHistory(b *strings.Builder, ledger []recovery.CauseLosses) {
+	if len(ledger) == 0 {
+		return
+	}
+	b.WriteString("\nhistory, from the loss ledger, losses.jsonl; known, and no damage any more:\n")
+	for _, c := range ledger {
+		text := c.String() + ": " + recovery.Meaning(c.Cause)
+		if c.Records > 0 {
+			text += "; " + recovery.AcknowledgedText(c.Acknowledged)
+		}
+		if when := recovery.Times(c.Since, c.Until); when != "" {
+			text += "; written down " + when
+		}
+		if len(c.Quarantine) > 0 {
+			text += "; the bytes are in " + recovery.List(c.Quarantine)
+		}
+		paragraph(b, "    ", "  - "+clean(text)+".")
+	}
+}
+
+// paragraph writes text in lines of at most pageWidth, all but the first one indented, where words allow it.
+func paragraph(b *strings.Builder, indent, text string) {
+	for strings.HasPrefix(text, "\n") {
+		b.WriteString("\n")
+		text = text[1:]
+	}
+	lead := len(text) - len(strings.TrimLeft(text, " "))
+	width := lead
+	b.WriteString(text[:lead])
+	for i, word := range strings.Split(text[lead:], " ") {
+		n := len([]rune(word))
+		switch {
+		case i == 0:
+		case width+1+n > pageWidth:
+			b.WriteString("\n" + indent)
+			width = len(indent)
+		default:
+			b.WriteString(" ")
+			width++
+		}
+		b.WriteString(word)
+		width += n
+	}
+	b.WriteString("\n")
+}
