@@ -7,6 +7,14 @@ import (
 	"time"
 )
 
+// sequences is "5" or "5 to 416".
+func sequences(first, last uint64) string {
+	if first == last {
+		return fmt.Sprint(first)
+	}
+	return fmt.Sprintf("%d to %d", first, last)
+}
+
 // table writes rows under a heading, in columns.
 func table(b *strings.Builder, heading string, rows func(row func(...any))) {
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)

@@ -56,7 +56,7 @@ func keptLost(k recovery.Kept) string {
 			parts = append(parts, fmt.Sprintf("and %d more ranges", len(k.Lost)-i))
 			break
 		}
-		parts = append(parts, lost(recovery.Damage{FirstLost: g.First, LastLost: g.Last}))
+		parts = append(parts, sequences(g.First, g.Last))
 	}
 	if len(parts) == 0 {
 		return "none"
@@ -97,7 +97,7 @@ func keptPage(dir string, c recovery.KeptContent) string {
 		b.WriteString("\n")
 	}
 	for _, g := range c.Lost {
-		fmt.Fprintf(&b, "lost     %s, says losses.jsonl\n", lost(recovery.Damage{FirstLost: g.First, LastLost: g.Last}))
+		fmt.Fprintf(&b, "lost     %s, says losses.jsonl\n", sequences(g.First, g.Last))
 	}
 	keptPlaces(&b, c)
 	if len(c.Found) > 0 {
