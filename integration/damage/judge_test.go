@@ -1,0 +1,178 @@
+package damage
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"logmule/checkpoint"
+	"logmule/recovery"
+)
+
+// account judges what came, and what the ledger says of the rest.
+func (j *trial) account() {
+	o := j.expects
+	for s := range o.must {
+		if !has(j.there, s) {
+			j.fail("I1", "record %d, whose bytes are there or can be healed, is not delivered", s)
+		}
+	}
+	told := j.ledger()
+	for name, p := range j.w.outputs {
+		certain := o.positions[name]
+		for s := p.Floor; s <= o.known; s++ {
+			switch {
+			case has(j.came[name], s), slices.ContainsFunc(p.Done, func(r checkpoint.Range) bool { return r.First <= s && s <= r.Last }):
+			case has(j.there, s):
+				j.fail("I1", "record %d is there and does not come to %s", s, name)
+			case has(told[""], s), has(told[name], s), has(j.w.history, s):
+			case s >= o.first && o.first > 0, certain.Floor > 0 && certain.Floor <= s:
+				j.fail("I5", "record %d does not come to %s, and the ledger does not say so", s, name)
+			}
+		}
+		for _, r := range append([]checkpoint.Range{{First: 1, Last: certain.Floor - min(certain.Floor, 1)}}, certain.Done...) {
+			for s := r.First; s <= r.Last; s++ {
+				if has(j.came[name], s) {
+					j.fail("repeat", "record %d comes again to %s, which had done it", s, name)
+				}
+			}
+		}
+	}
+	j.agree()
+}
+
+func has(set checkpoint.Ranges, s uint64) bool { return len(set) > 0 && len(set.Without(s, s)) == 0 }
+
+// ledger is what each output, and all ("") are told to miss. Nobody is told twice, and nobody of a record that comes.
+func (j *trial) ledger() map[string]checkpoint.Ranges {
+	told := map[string]checkpoint.Ranges{}
+	for _, loss := range j.losses {
+		if loss.First == 0 {
+			continue
+		}
+		names := loss.Outputs
+		if len(names) == 0 {
+			names = []string{""}
+		}
+		for _, name := range names {
+			fresh := told[name].Without(loss.First, loss.Last)
+			if name != "" {
+				for _, r := range told[""] {
+					if r.First <= loss.Last && loss.First <= r.Last {
+						fresh = nil
+					}
+				}
+			}
+			if checkpoint.Ranges(fresh).Count() != loss.Last-loss.First+1 {
+				j.fail("I5", "the ledger tells %q twice of records %d to %d", name, loss.First, loss.Last)
+			}
+			told[name] = told[name].Add(loss.First, loss.Last)
+			for s := loss.First; s <= loss.Last; s++ {
+				if name == "" && has(j.there, s) || name != "" && has(j.came[name], s) {
+					j.fail("I5", "the ledger says that record %d is lost for %q, but it comes: %+v", s, name, loss)
+					break
+				}
+			}
+		}
+	}
+	return told
+}
+
+// agree compares fsck with what came of it.
+func (j *trial) agree() {
+	if j.before.Records != j.there.Count() {
+		j.fail("agree", "fsck counted %d records, %d come", j.before.Records, j.there.Count())
+	}
+	said, written := j.lost()
+	if said.String() != written.String() {
+		j.fail("agree", "fsck said that records %q are lost, the ledger says %q", said, written)
+	}
+}
+
+// lost is which acknowledged records are lost now: as fsck said before, and as the ledger says.
+func (j *trial) lost() (said, written checkpoint.Ranges) {
+	fresh := func(first, last uint64) []checkpoint.Range { return j.w.history.Without(first, last) }
+	for _, d := range j.before.Damage {
+		for _, r := range fresh(d.FirstLost, d.LastLost) {
+			said = said.Add(r.First, r.Last)
+		}
+	}
+	for _, loss := range j.losses {
+		if loss.Acknowledged != recovery.Acknowledged {
+			continue
+		}
+		for _, r := range fresh(loss.First, loss.Last) {
+			written = written.Add(r.First, r.Last)
+		}
+	}
+	return said, written
+}
+
+// kept looks for the damaged bytes: those that are no longer where they were are in quarantine.
+func (j *trial) kept() {
+	after := imageOf(j.t, j.disk)
+	for _, name := range sorted(j.now) {
+		if !strings.HasPrefix(name, recovery.SegmentDir+"/") {
+			continue
+		}
+		was, is, never := j.now[name], after[name], j.w.files[name]
+		if bytes.Equal(was, is) {
+			continue
+		}
+		saved := savedOf(after, filepath.Base(name), was)
+		for p, b := range was {
+			damaged := p >= len(never) || never[p] != b
+			if damaged && b != 0 && (p >= len(is) || is[p] != b) && !saved[p] {
+				j.fail("I6", "byte %d of %s (%d bytes, now %d) was damaged, is changed, and no copy of it is kept", p, name, len(was), len(is))
+				break
+			}
+		}
+	}
+	for moved, file := range j.moved {
+		if !bytes.Equal(file, j.now[recovery.CheckpointFile]) {
+			j.fail("I6", "%s is not the checkpoint database that was damaged", moved)
+		}
+	}
+	j.copies(after)
+}
+
+// savedOf says of which bytes of a file quarantine has a copy.
+func savedOf(after image, base string, was []byte) []bool {
+	saved := make([]bool, len(was))
+	for name, data := range after {
+		rest, ok := strings.CutPrefix(name, "quarantine/"+base)
+		if !ok {
+			continue
+		}
+		var at, length int
+		if _, err := fmt.Sscanf(rest, "-%d-%d.bin", &at, &length); err != nil && !strings.HasPrefix(rest, ".damaged") {
+			continue
+		}
+		for i := range data {
+			if at+i < len(was) && was[at+i] == data[i] {
+				saved[at+i] = true
+			}
+		}
+	}
+	return saved
+}
+
+// copies holds the lines of the ledger against the copies that they name.
+func (j *trial) copies(after image) {
+	for _, loss := range j.losses {
+		was := j.now[filepath.Join(recovery.SegmentDir, loss.Segment)]
+		if loss.Length == 0 || int64(len(was)) < loss.Offset+loss.Length {
+			continue
+		}
+		lost := was[loss.Offset : loss.Offset+loss.Length]
+		data, there := after[loss.Quarantine]
+		if !there && len(bytes.Trim(lost, "\x00")) > 0 {
+			j.fail("I6", "no copy is named for %+v", loss)
+		}
+		if there && int64(len(data)) < loss.Length {
+			j.fail("I6", "the copy has %d bytes: %+v", len(data), loss)
+		}
+	}
+}
