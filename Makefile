@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 BENCHFLAGS ?=
 SOAK ?= 1h
 ROWS := $(CURDIR)/bin/reliability.jsonl
-LABORATORY := ./integration/states ./integration/torture
+LABORATORY := ./integration/states ./integration/damage ./integration/torture
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

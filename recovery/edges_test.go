@@ -329,3 +329,19 @@ func TestNothingButOldHeaders(t *testing.T) {
 		t.Errorf("queue %v, start %d", state.Queue, state.Epoch.Starts)
 	}
 }
+
+// TestLostEndOfSealedSegment: bad frames at the end of a sealed segment that a start reads are left to the readers, who know of
+// them by the trailer. So the segment ends where its trailer says, not behind the last good frame.
+func TestLostEndOfSealedSegment(t *testing.T) {
+	b := newBuilder(t)
+	b.codec = segment.None
+	b.sealed(10, 400, 400)
+	b.killed(5)
+	trailer := trailerOf(t, b, 0)
+	from := b.of(411).offset
+	b.zero(0, from, trailer.DataEnd-from) // more than the parity gives back
+	state := mustStart(t, b.fs, nil)
+	if s := state.Segments[0]; s.Last != 810 || s.DataEnd != trailer.DataEnd || !s.Sealed {
+		t.Errorf("the segment is taken to end with record %d at %d, want 810 at %d", s.Last, s.DataEnd, trailer.DataEnd)
+	}
+}

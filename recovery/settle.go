@@ -229,8 +229,12 @@ func (s *starter) describe() {
 			}
 			continue
 		}
-		s.Segments = append(s.Segments, Segment{Name: p.name, Size: p.size, Last: p.last, DataEnd: p.end, Sealed: p.sealed, MaxTime: p.maxTime})
-		s.Previous = segment.Link{Last: p.last, Salt: p.header.Salt}
+		last, end := p.last, p.end
+		if p.sealed { // frames at its end may be bad: its readers write them off
+			last, end = max(last, min(p.trailer.Last, p.bound)), max(end, p.trailer.DataEnd)
+		}
+		s.Segments = append(s.Segments, Segment{Name: p.name, Size: p.size, Last: last, DataEnd: end, Sealed: p.sealed, MaxTime: p.maxTime})
+		s.Previous = segment.Link{Last: last, Salt: p.header.Salt}
 	}
 	s.Report.count(s.parts)
 	if len(older) > 0 {
