@@ -17,7 +17,7 @@ import (
 )
 
 // seedsTried is how many seeds TestDestruction tries.
-var seedsTried = map[string]uint64{"": 60, "short": 2000, "long": 10000}
+var seedsTried = map[string]uint64{"": 30, "short": 2000, "long": 10000}
 
 const countVariable = "LOGMULE_DESTRUCTIONS" // how many instead
 

@@ -14,7 +14,7 @@ import (
 )
 
 // byteSamples is how many bytes are tried in each way; 0: all.
-var byteSamples = map[string]int{"": 500, "short": 4000, "long": 0}
+var byteSamples = map[string]int{"": 250, "short": 3000, "long": 0}
 
 // TestEveryByte flips one bit in every byte of a queue of two sealed segments and an unsealed one, one run for each. A sealed
 // segment gives everything back; of the other at most the frame is lost that the byte stands in.
