@@ -28,10 +28,7 @@ type CheckOptions struct {
 // judged, nor a file that vanishes or changes meanwhile. What the loss ledger tells of already is history. The report is
 // complete also where the error is an *UnknownFormatError: then some files could not be judged.
 func Check(ctx context.Context, fsys vfs.FS, dir string, opt CheckOptions) (Report, error) {
-	c := checker{ctx: ctx, fsys: fsys, dir: dir, opt: opt, report: newReport()}
-	if c.opt.Workers <= 0 {
-		c.opt.Workers = runtime.GOMAXPROCS(0)
-	}
+	c := newChecker(ctx, fsys, dir, opt)
 	if err := c.prepare(); err != nil {
 		return c.report, err
 	}
@@ -59,6 +56,7 @@ type checker struct {
 	queue segment.ID
 	sums  ledgerSums
 	live  bool // another process writes
+	all   bool // the positions of sources are wanted too
 	parts []*part
 	mark  uint64
 
@@ -67,6 +65,13 @@ type checker struct {
 		done       int64
 		total      int64
 	}
+}
+
+func newChecker(ctx context.Context, fsys vfs.FS, dir string, opt CheckOptions) *checker {
+	if opt.Workers <= 0 {
+		opt.Workers = runtime.GOMAXPROCS(0)
+	}
+	return &checker{ctx: ctx, fsys: fsys, dir: dir, opt: opt, report: newReport()}
 }
 
 // prepare reads everything but the segments, and of those the headers.
@@ -173,7 +178,7 @@ func (c *checker) read(i int) (*part, error) {
 
 func (c *checker) readPart(p *part, f vfs.File, next *part) error {
 	begin := func() func(*segment.Part) {
-		p.positions, p.problems = newGatherer(true), nil
+		p.positions, p.problems = newGatherer(!c.all), nil
 		if !c.opt.Deep {
 			return p.positions.take
 		}
@@ -371,29 +376,42 @@ func (c *checker) book(f finding, lost *Lost) {
 // seal of the one before it may be under way; a start seals both. An older one lacks it where the disk refused it, and then
 // the log says so in each segment that has come after these two.
 func (c *checker) unsealed() {
-	pending, told := 2, c.positions()
+	told, lacking := c.positions(), c.lacking()
 	for _, p := range slices.Backward(c.parts) {
-		if !p.normal() || p.size == 0 {
+		if !p.normal() || p.size == 0 || p.sealed {
 			continue
 		}
-		if !p.holdsRecords() {
-			if !p.sealed {
-				c.report.note(fmt.Sprintf("segment %s holds no records", p.name))
-			}
-			continue
-		}
-		pending--
 		_, refused := told[UnsealedKey(p.name)]
 		switch {
-		case p.sealed:
-		case pending >= 0:
-			c.report.note(fmt.Sprintf("segment %s is not sealed: it was being written", p.name))
+		case !p.holdsRecords():
+			c.report.note(fmt.Sprintf("segment %s holds no records", p.name))
+		case slices.Contains(lacking, p):
+			c.report.add(p.lacks(wouldRebuild))
 		case refused:
 			c.report.note(fmt.Sprintf("segment %s has no trailer, since the disk failed when it was written; its records are stored, without parity", p.name))
 		default:
-			c.report.add(Damage{Segment: p.name.String(), Offset: p.end, Length: p.size - p.end, Cause: causeTrailer, Action: wouldRebuild})
+			c.report.note(fmt.Sprintf("segment %s is not sealed: it was being written", p.name))
 		}
 	}
+}
+
+// lacking are the segments that should have a trailer.
+func (c *checker) lacking() (all []*part) {
+	pending, told := 2, c.positions()
+	for _, p := range slices.Backward(c.parts) {
+		if !p.normal() || p.size == 0 || !p.holdsRecords() {
+			continue
+		}
+		if pending--; pending < 0 && !p.sealed && told[UnsealedKey(p.name)] == nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// lacks is the damage of a segment that should have a trailer.
+func (p *part) lacks(action string) Damage {
+	return Damage{Segment: p.name.String(), Offset: p.end, Length: p.size - p.end, Cause: causeTrailer, Action: action}
 }
 
 // IsDataDir is an error where dir has nothing of a queue in it.

@@ -56,7 +56,11 @@ const (
 	causeHeader     = "header"
 	causeUnreadable = "unreadable"    // the disk returns an error, or a frame with a good checksum cannot be decoded
 	causeForeign    = "foreign bytes" // bytes behind the trailer
-	causeJump       = "missing"       // a jump of the sequences between two good frames
+	causeName       = "name"          // a segment's file has the name of another one
+	causeDuplicate  = "duplicate"     // a second file with records that another one has
+	causeStore      = "checkpoints"   // the checkpoint database
+	causeIdentity   = "identity"
+	causeJump       = "missing" // a jump of the sequences between two good frames
 )
 
 // Actions: what a repair would do, and what has been done.
@@ -69,6 +73,7 @@ const (
 	didQuarantine   = "quarantined"
 	didRebuild      = "rebuilt"
 	didLedger       = "written down"
+	didRename       = "renamed"
 	didNothing      = "left as it is"
 )
 

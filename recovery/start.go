@@ -177,6 +177,11 @@ func (s *starter) place(store checkpoint.Store) {
 	if s.stored, err = store.Load(); err != nil {
 		s.Report.note(fmt.Sprintf("the checkpoints cannot be read, the positions in the log are used: %v", err))
 	}
+	s.reckon()
+}
+
+// reckon finds the durable mark, from the positions and the frames.
+func (s *starter) reckon() {
 	s.gather()
 	s.mark = proven(s.Outputs)
 	for _, p := range s.parts {

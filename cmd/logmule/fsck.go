@@ -14,24 +14,32 @@ import (
 )
 
 func fsckCommand() *cobra.Command {
-	var deep, asJSON, quiet bool
+	var deep, asJSON, quiet, mend bool
 	cmd := &cobra.Command{
 		Use:   "fsck DIR",
-		Short: "Check every byte of a data directory",
+		Short: "Check every byte of a data directory, and repair it",
 		Long: `Check every checksum of every byte of a data directory. Nothing is changed, and it may be
 done while the daemon runs.
+
+With --repair, which needs the daemon stopped, what is damaged is healed from the parity as
+far as that goes. What nothing gives back is copied to quarantine/ and written down in
+losses.jsonl, and the segment is written anew without it; torn tails are cut; trailers,
+indexes, names and checkpoints.db are made again. Every file that is replaced stays in
+quarantine/ as it was. A repair may be interrupted at any point, and run again.
 
 A torn tail, which is what a crash leaves behind, is clean; so is damage that the loss
 ledger tells of already. The dead letters in DIR/deadletter are a queue of their own,
 which is checked by itself.
 
-Exit status, as that of fsck(8): 0 clean, 4 damage was found, 8 it could not be checked,
-16 usage.`,
+Exit status, as that of fsck(8): 0 clean, 1 damage was repaired, 4 damage is there, or
+left, 8 it could not be checked or repaired, 16 usage.`,
 		Example: `  logmule fsck /var/lib/logmule
   logmule fsck /var/lib/logmule --deep             decode every record, too
+  logmule fsck /var/lib/logmule --repair           put right what is damaged
   logmule fsck /var/lib/logmule --json | jq .clean`,
 		Args: cobra.ExactArgs(1),
 	}
+	cmd.Flags().BoolVar(&mend, "repair", false, "repair it; the daemon must not run")
 	cmd.Flags().BoolVar(&deep, "deep", false, "also decompress and decode every body")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as one JSON object")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "print nothing when it is clean, and no progress")
@@ -39,7 +47,16 @@ Exit status, as that of fsck(8): 0 clean, 4 damage was found, 8 it could not be 
 		ctx, stop := untilInterrupt(cmd.Context())
 		defer stop()
 		bar := newProgress(cmd.ErrOrStderr(), quiet)
-		report, err := recovery.Check(ctx, vfs.OS(), args[0], recovery.CheckOptions{Deep: deep, Progress: bar.show, Source: forward.SourceName})
+		opt := recovery.CheckOptions{Deep: deep, Progress: bar.show, Source: forward.SourceName}
+		if mend {
+			report, err := repair(ctx, args[0], opt)
+			bar.clear()
+			if err != nil {
+				return err
+			}
+			return printRepair(cmd.OutOrStdout(), args[0], report, deep, asJSON, quiet)
+		}
+		report, err := recovery.Check(ctx, vfs.OS(), args[0], opt)
 		bar.clear()
 		var unknown *recovery.UnknownFormatError
 		if err != nil && !errors.As(err, &unknown) {

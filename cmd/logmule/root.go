@@ -76,6 +76,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1   // all but these two: it could not be done
 	exitUsage       = 2   // all but these two: the command line is wrong
+	exitCorrected   = 1   // fsck: errors are corrected
 	exitDamaged     = 4   // fsck: errors are left uncorrected
 	exitOperational = 8   // fsck: it could not be checked; quarantine: it could not be done
 	exitFsckUsage   = 16  // fsck, quarantine: the command line is wrong

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"logmule/queue/vfs"
+	"logmule/recovery"
+)
+
+// repair runs fsck --repair.
+func repair(ctx context.Context, dir string, opt recovery.CheckOptions) (recovery.Report, error) {
+	if _, err := vfs.OS().Stat(dir); err == nil {
+		if err := ownedByUs(dir); err != nil {
+			return recovery.Report{}, &failure{code: exitOperational, err: fmt.Errorf("repair: %w", err)}
+		}
+	}
+	report, err := recovery.Repair(ctx, vfs.OS(), dir, recovery.RepairOptions{CheckOptions: opt, Holder: holder("fsck --repair")})
+	if err != nil {
+		return report, repairFailure(dir, ctx.Err() != nil, err)
+	}
+	return report, nil
+}
+
+// printRepair prints the report. The status that it returns is 0 where nothing was damaged, 1 where all that was is put right,
+// 4 where some is left.
+func printRepair(w io.Writer, dir string, r recovery.Report, deep, asJSON, quiet bool) error {
+	quiet = quiet && len(r.Damage) == 0 // what it has done is to be seen
+	switch err := printFsck(w, dir, r, deep, asJSON, quiet); {
+	case err != nil:
+		return err
+	case !r.Clean:
+		return &failure{code: exitDamaged}
+	case len(r.Damage) > 0:
+		return &failure{code: exitCorrected}
+	}
+	return nil
+}
+
+// repairFailure explains why a directory is not repaired, or not to the end.
+func repairFailure(dir string, interrupted bool, err error) error {
+	f := &failure{code: exitOperational, err: fmt.Errorf("repair %s: %w", dir, err)}
+	var locked *vfs.LockedError
+	var unknown *recovery.UnknownFormatError
+	switch {
+	case interrupted:
+		what := strings.TrimPrefix(err.Error(), context.Canceled.Error()+"; ")
+		f.err = fmt.Errorf("repair %s: interrupted; %s", dir, what)
+	case errors.As(err, &locked):
+		f.hint = "stop the daemon, run this again, and start it; without --repair fsck works beside a running daemon"
+	case errors.As(err, &unknown):
+		f.err = fmt.Errorf("repair %s: %w", dir, err)
+		f.hint = "nothing was touched; repair it with the logmule that wrote it, or a newer one"
+	default:
+		f.hint = dirHint(err)
+	}
+	return f
+}

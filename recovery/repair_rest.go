@@ -1,0 +1,262 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"logmule/checkpoint"
+	"logmule/queue/segment"
+	"logmule/queue/vfs"
+)
+
+// recentFile is where outputs note how far they are between two saves of the checkpoint database.
+const recentFile = "checkpoints.recent"
+
+// loadStore takes over the positions beside the log, as far as they are sound.
+func (r *repairer) loadStore() error {
+	stored, findings, err := checkpoint.Examine(r.fsys, filepath.Join(r.dir, CheckpointFile))
+	if err != nil {
+		return fmt.Errorf("%w; let this user read it", err)
+	}
+	r.stored, r.storeBad = stored, findings
+	if r.stored == nil {
+		r.stored = map[string]checkpoint.Position{}
+	}
+	for key, p := range checkpoint.ReadRecent(r.fsys, filepath.Join(r.dir, recentFile)) {
+		r.stored[key] = checkpoint.Latest(p, r.stored[key])
+	}
+	return nil
+}
+
+// restoreStore makes a checkpoint database that is lost or damaged again, from what is sound in it and from the log.
+func (r *repairer) restoreStore() error {
+	if len(r.storeBad) == 0 {
+		return nil
+	}
+	positions := make(map[string]checkpoint.Position)
+	for name, p := range r.Outputs {
+		positions[checkpoint.Key(name)] = p
+	}
+	path := filepath.Join(r.dir, CheckpointFile)
+	size, err := r.replaceFile(path, func(temp string) error { return r.options.MakeStore(temp, positions) })
+	if err != nil {
+		const room = 512 << 10 // twice what a new one takes
+		return r.give(CheckpointFile+" is not made again", room, err)
+	}
+	r.Report.Repaired = true
+	r.Report.note(fmt.Sprintf("%s: %s; made again with the positions of %d outputs", CheckpointFile, strings.Join(r.storeBad, "; "), len(positions)))
+	r.Report.add(Damage{Segment: CheckpointFile, Length: size, Cause: causeStore, Action: didRebuild})
+	return nil
+}
+
+// replaceFile puts the file that fill makes at a temporary name in the place of one that keeps a second name in quarantine, and
+// returns the size of that.
+func (r *repairer) replaceFile(path string, fill func(temp string) error) (size int64, err error) {
+	temp := path + ".tmp"
+	if err := fill(temp); err != nil {
+		return 0, err
+	}
+	if size, err = r.keepOld(path); err == nil {
+		err = r.fsys.Rename(temp, path)
+	}
+	if err != nil {
+		_ = r.fsys.Remove(temp) // the next run does, where this cannot
+		return 0, err
+	}
+	return size, r.fsys.SyncDir(filepath.Dir(path))
+}
+
+// keepOld gives a file that is about to be replaced a second name in quarantine. What cannot have one is moved there.
+func (r *repairer) keepOld(path string) (int64, error) {
+	if _, err := r.fsys.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	base := filepath.Base(path)
+	f, err := r.fsys.Open(path)
+	if err != nil {
+		return 0, r.moveAway(path, base)
+	}
+	defer f.Close() // it was only read
+	size, err := f.Size()
+	if err != nil {
+		return 0, err
+	}
+	_, err = keepFile(r.fsys, r.dir, path, base+damagedSuffix, io.NewSectionReader(patient{f}, 0, size))
+	if linkless(err) {
+		_, err = Quarantine(r.fsys, r.dir, f, base, 0, size)
+	}
+	return size, err
+}
+
+// moveAway moves what is no file, and stands where one has to, to quarantine.
+func (r *repairer) moveAway(path, as string) error {
+	quarantine := filepath.Join(r.dir, quarantineDir)
+	if err := r.fsys.MkdirAll(quarantine); err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		to := filepath.Join(quarantine, fmt.Sprintf("%s%s.%d", as, damagedSuffix, n))
+		if _, err := r.fsys.Stat(to); err == nil {
+			continue
+		}
+		if err := r.fsys.Rename(path, to); err != nil {
+			return err
+		}
+		return r.fsys.SyncDir(quarantine)
+	}
+}
+
+// restoreIdentity makes an identity that is lost again, as far as the segments tell it. It counts no start.
+func (r *repairer) restoreIdentity() error {
+	_, _, lost, err := readIdentity(r.fsys, r.dir)
+	if err != nil || lost == nil || r.Queue == (segment.ID{}) {
+		return err
+	}
+	var starts uint64
+	for _, p := range r.parts {
+		if p.normal() {
+			starts = max(starts, p.header.Epoch.Starts)
+		}
+	}
+	path := filepath.Join(r.dir, identityFile)
+	size, err := r.keepOld(path)
+	if err == nil {
+		err = writeIdentity(r.fsys, r.dir, r.Queue, starts)
+	}
+	if err != nil {
+		return r.give(identityFile+" is not made again", diskBlock, err)
+	}
+	r.Report.Repaired = true
+	r.Report.add(Damage{Segment: identityFile, Length: size, Cause: causeIdentity, Action: didRebuild})
+	return nil
+}
+
+// move gives a file of the segment directory the name of the segment in it.
+type move struct {
+	from string // base name
+	to   segment.Name
+}
+
+const renamingSuffix = ".renaming" // of a file whose name another one still has, which has to go first
+
+// names gives every segment its own name.
+func (r *repairer) names() error {
+	c := r.reader()
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	moves, err := wrongNames(c)
+	if err != nil {
+		return err
+	}
+	done, err := putNames(r.fsys, r.dir, moves)
+	for _, d := range done {
+		r.Report.Repaired = true
+		r.Report.add(d)
+	}
+	if err != nil {
+		return r.give("a segment keeps a wrong name", diskBlock, err)
+	}
+	return nil
+}
+
+// wrongNames are the files of this queue whose name is not theirs, those that a cut short putNames has left among them.
+func wrongNames(c *checker) ([]move, error) {
+	var moves []move
+	for _, p := range c.parts {
+		if p.misnamed && p.header.Queue == c.queue {
+			moves = append(moves, move{filepath.Base(p.path), p.header.Name()})
+		}
+	}
+	infos, err := c.fsys.ReadDir(filepath.Join(c.dir, SegmentDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list segments of %s: %w", c.dir, err)
+	}
+	for _, info := range infos {
+		right, ok := strings.CutSuffix(info.Name(), renamingSuffix)
+		if name, is := segment.ParseName(right); ok && is && info.Mode().IsRegular() {
+			moves = append(moves, move{info.Name(), name})
+		}
+	}
+	return moves, nil
+}
+
+// putNames makes these moves, in an order in which nothing is ever replaced. It may be cut short at any point: what it has
+// then put under another name is found by the next call, and by the next start. A file whose right name has the segment
+// itself is a copy, and goes to quarantine.
+func putNames(fsys vfs.FS, dir string, moves []move) (done []Damage, err error) {
+	at := filepath.Join(dir, SegmentDir)
+	rename := func(from, to string) error {
+		if err := fsys.Rename(filepath.Join(at, from), filepath.Join(at, to)); err != nil {
+			return err
+		}
+		return fsys.SyncDir(at)
+	}
+	for len(moves) > 0 {
+		i := slices.IndexFunc(moves, func(m move) bool {
+			_, err := fsys.Stat(filepath.Join(at, m.to.String()))
+			return errors.Is(err, fs.ErrNotExist)
+		})
+		if i >= 0 {
+			m := moves[i]
+			if err := rename(m.from, m.to.String()); err != nil {
+				return done, err
+			}
+			done = append(done, Damage{Segment: m.to.String(), Cause: causeName, Action: didRename})
+			moves = slices.Delete(moves, i, i+1)
+			continue
+		}
+		m := moves[0]
+		j := slices.IndexFunc(moves, func(o move) bool { return o.from == m.to.String() })
+		if j < 0 {
+			size, err := setAside(fsys, dir, filepath.Join(at, m.from), m.to.String())
+			if err != nil {
+				return done, err
+			}
+			done = append(done, Damage{Segment: m.from, Length: size, Cause: causeDuplicate, Action: didQuarantine})
+			moves = moves[1:]
+			continue
+		}
+		waits := moves[j].to.String() + renamingSuffix
+		if _, err := fsys.Stat(filepath.Join(at, waits)); err == nil {
+			return done, fmt.Errorf("both %s and %s are segment %s; move one of them away", moves[j].from, waits, moves[j].to)
+		}
+		if err := rename(moves[j].from, waits); err != nil {
+			return done, err
+		}
+		moves[j].from = waits
+	}
+	return done, nil
+}
+
+const duplicateSuffix = ".duplicate"
+
+// setAside moves a whole file to quarantine, by a second name there before the first one goes.
+func setAside(fsys vfs.FS, dir, path, as string) (int64, error) {
+	f, err := fsys.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close() // it was only read
+	size, err := f.Size()
+	if err != nil {
+		return 0, err
+	}
+	whole := io.NewSectionReader(patient{f}, 0, size)
+	_, err = keepFile(fsys, dir, path, as+duplicateSuffix, whole)
+	if linkless(err) {
+		_, err = Quarantine(fsys, dir, f, as, 0, size)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := fsys.Remove(path); err != nil {
+		return 0, err
+	}
+	return size, fsys.SyncDir(filepath.Dir(path))
+}

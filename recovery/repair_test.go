@@ -1,0 +1,188 @@
+package recovery
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"logmule/checkpoint"
+	"logmule/queue/vfs"
+	"logmule/queue/vfs/faultfs"
+)
+
+// storeMaker makes checkpoint databases on a file system in memory, of bytes that bbolt has made elsewhere.
+func storeMaker(t testing.TB, fsys vfs.FS) func(string, map[string]checkpoint.Position) error {
+	return func(path string, positions map[string]checkpoint.Position) error {
+		return putFile(fsys, path, boltBytes(t, positions))
+	}
+}
+
+// boltBytes is a checkpoint database.
+func boltBytes(t testing.TB, positions map[string]checkpoint.Position) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "made")
+	if err := checkpoint.Make(path, positions); err != nil {
+		t.Fatal(err)
+	}
+	data, err := vfs.ReadFile(vfs.OS(), path, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// putFile makes a durable file, but for its name.
+func putFile(fsys vfs.FS, path string, data []byte) error {
+	_ = fsys.Remove(path)
+	f, err := fsys.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(data, 0); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// repairOn runs Repair on a file system in memory.
+func repairOn(t testing.TB, fsys vfs.FS) (Report, error) {
+	t.Helper()
+	return Repair(context.Background(), fsys, testDir, RepairOptions{
+		CheckOptions: CheckOptions{Workers: 1}, Holder: "test", MakeStore: storeMaker(t, fsys),
+	})
+}
+
+func mustRepair(t testing.TB, fsys vfs.FS) Report {
+	t.Helper()
+	r, err := repairOn(t, fsys)
+	if err != nil {
+		t.Fatalf("repair: %v", err)
+	}
+	return r
+}
+
+// tree is every file of a file system, by name.
+func tree(t testing.TB, fsys *faultfs.FS) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	var walk func(dir string)
+	walk = func(dir string) {
+		infos, err := fsys.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, info := range infos {
+			path := filepath.Join(dir, info.Name())
+			if info.IsDir() {
+				walk(path)
+				continue
+			}
+			all[path] = string(contentOf(t, fsys, path))
+		}
+	}
+	walk(testDir)
+	return all
+}
+
+// differ names the files in which two trees are not alike.
+func differ(a, b map[string]string) []string {
+	var names []string
+	for name := range a {
+		if was, ok := b[name]; !ok || was != a[name] {
+			names = append(names, name)
+		}
+	}
+	for name := range b {
+		if _, ok := a[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	return slices.Sorted(slices.Values(names))
+}
+
+// brokenQueue has one of each: healable damage (segment 0), unhealable damage (1), a lost trailer (2), a missing segment (3), a
+// damaged unsealed one with a torn tail (5), and a damaged checkpoints.db.
+func brokenQueue(t testing.TB) *builder {
+	t.Helper()
+	b := newBuilder(t)
+	var many []int
+	for range 60 {
+		many = append(many, 3)
+	}
+	b.must(putFile(b.fs, filepath.Join(testDir, CheckpointFile), boltBytes(t, map[string]checkpoint.Position{checkpoint.Key("web"): {Floor: 7}})))
+	b.must(b.fs.SyncDir(testDir))
+	b.sealed(many...)
+	b.sealed(many...)
+	b.sealed(many...)
+	b.sealed(many...)
+	b.sealed(many...)
+	b.open()
+	b.full(b.at("web", 5), b.at("slow", 3))
+	b.durable(many...)
+	torn := b.w.End()
+	b.records(4)
+	b.close()
+	b.must(syncFile(b.fs, b.path(5)))
+
+	at := b.of(20)
+	b.flip(0, at.offset+60)
+	hit := b.of(200)
+	b.zero(1, hit.offset, 3*(64<<10)/32)
+	b.zero(2, b.sizeOf(2)-4096, 4096)
+	b.remove(b.path(3))
+	b.flip(5, b.of(930).offset+60)
+	b.flip(5, torn+60)
+	edit(t, b.fs, filepath.Join(testDir, CheckpointFile), func(data []byte) []byte {
+		data[bytes.Index(data, []byte(checkpoint.Key("web")))] ^= 0xff
+		return data
+	})
+	return b
+}
+
+func syncFile(fsys vfs.FS, path string) error {
+	f, err := fsys.OpenWrite(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+func TestRepair(t *testing.T) {
+	b := brokenQueue(t)
+	before := check(t, b.fs)
+	if before.Clean {
+		t.Fatal("nothing is wrong")
+	}
+	survive := surviving(t, b.fs).String()
+	r := mustRepair(t, b.fs)
+	if !r.Clean || !r.Repaired {
+		t.Errorf("clean %v, repaired %v", r.Clean, r.Repaired)
+	}
+	if got := surviving(t, b.fs).String(); got != survive {
+		t.Errorf("survivors %s, before %s", got, survive)
+	}
+	if after := check(t, b.fs); !after.Clean {
+		t.Errorf("fsck after it: %+v", after.Damage)
+	}
+	was := tree(t, b.fs)
+	again := mustRepair(t, b.fs)
+	if !again.Clean || again.Repaired || len(again.Damage) > 0 {
+		t.Errorf("second run: %+v", again)
+	}
+	if d := differ(was, tree(t, b.fs)); len(d) > 0 {
+		t.Errorf("the second run has changed %v", d)
+	}
+	lines := was[filepath.Join(testDir, ledgerFile)]
+	state := mustStart(t, b.fs, map[string]uint64{"web": 7})
+	if got := string(contentOf(t, b.fs, filepath.Join(testDir, ledgerFile))); got != lines {
+		t.Errorf("the start writes into the ledger:\n%s", strings.TrimPrefix(got, lines))
+	}
+	if !state.Report.Clean {
+		t.Errorf("the start: %+v", state.Report)
+	}
+}
