@@ -81,8 +81,11 @@ type QueueStatus struct {
 	ScrubbedBytes    uint64      `json:"scrubbed_bytes"`        // read and checked by the scrubber
 	ScrubbedAt       *time.Time  `json:"scrubbed_at,omitempty"` // when its last full pass ended
 	ScrubAge         *float64    `json:"scrub_age_seconds,omitempty"`
-	KeptBytes        int64       `json:"kept_bytes"`       // of segments that every output has done
-	Sources          int         `json:"source_positions"` // sources that the queue keeps a position of
+	QuarantineFiles  int         `json:"quarantine_files"`
+	QuarantineBytes  int64       `json:"quarantine_bytes"`         // that they take; they count in max_size
+	QuarantineDrops  uint64      `json:"quarantine_dropped_files"` // damaged segments that had been healed
+	KeptBytes        int64       `json:"kept_bytes"`               // of segments that every output has done
+	Sources          int         `json:"source_positions"`         // sources that the queue keeps a position of
 	Forgotten        uint64      `json:"forgotten_outputs"`
 	ForgottenRecords uint64      `json:"forgotten_records"`          // that these had not done
 	Detached         []string    `json:"detached_outputs,omitempty"` // known outputs that are not configured; their records are held
@@ -219,6 +222,7 @@ func queueStatus(q *queue.Queue, now queue.Status) QueueStatus {
 		TornTailBytes: start.TornTailBytes, HealedBytes: start.HealedBytes, Quarantined: start.QuarantinedBytes, LostAtStart: start.LostRecords,
 	}
 	s.HealedSegments, s.HealedSince, s.HealErrors, s.ScrubbedBytes = now.Healed, now.HealedBytes, now.HealErrors, now.ScrubbedBytes
+	s.QuarantineFiles, s.QuarantineBytes, s.QuarantineDrops = now.Quarantine, now.QuarantineBytes, now.Tidied
 	if at := now.Scrubbed; !at.IsZero() {
 		age := max(time.Since(at).Seconds(), 0)
 		s.ScrubbedAt, s.ScrubAge = &at, &age

@@ -109,6 +109,7 @@ func (q *Queue) healLocked(f *file) (recovery.Healed, error) {
 		}
 		q.counters.healed.Add(1)
 		q.counters.healedBytes.Add(uint64(bytes))
+		q.aside.tidy.poke()
 		q.opt.Log.Warn("damaged segment healed", "segment", f.path, "bytes", bytes, "places", len(h.Gains), "stays_bad", len(h.Bad), "quarantine", h.Quarantine)
 	}
 	if h.Waits != nil {

@@ -189,6 +189,9 @@ func (q *Queue) trim(wanted int64) (again time.Duration) {
 	defer q.trimming.Unlock()
 	delivered, kept := q.delivered()
 	limits, freed := q.limits.Load(), false
+	if q.aside.room.Load() > 0 && q.isShort(wanted) {
+		q.aside.tidy.poke()
+	}
 	for _, f := range delivered {
 		if f.delivered.IsZero() {
 			f.delivered = time.Now()

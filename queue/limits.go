@@ -9,7 +9,7 @@ import (
 
 // Limits are the settings of a queue that can be changed while it is open.
 type Limits struct {
-	MaxSize     int64         // bytes of all segments together; 0: 10 GiB
+	MaxSize     int64         // bytes of all segments, and of what is in quarantine; 0: 10 GiB
 	MinFree     int64         // bytes of the file system left to others, at most a tenth of it; negative: none; 0: 256 MiB
 	WhenFull    WhenFull      // what Append does without room
 	KeepFor     time.Duration // how long delivered segments are kept, in running time
@@ -73,6 +73,7 @@ func (q *Queue) SetLimits(l Limits) {
 	q.keep.poke()
 	q.soon.poke()
 	q.rescrub.poke()
+	q.aside.tidy.poke()
 }
 
 // setLimits puts limits in force. A queue that drops the oldest is always open to appends; where it has to stop that, it is

@@ -177,6 +177,7 @@ func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost
 		if quarantined, err = recovery.Quarantine(q.opt.FS, q.opt.Dir, from, f.name.String(), offset, length); err != nil {
 			q.opt.Log.Error("damaged bytes not quarantined", "segment", f.path, "offset", offset, "error", err)
 		}
+		q.aside.tidy.poke()
 	}
 	acknowledged := "yes"
 	if q.opt.Sync.Mode == SyncNever {

@@ -51,7 +51,7 @@ type Options struct {
 	Dir         string        // data directory, made if it is missing
 	FS          vfs.FS        // nil: the operating system's
 	SegmentSize int64         // bytes of a sealed segment file; 0: 64 MiB
-	MaxSize     int64         // bytes of all segments together; 0: 10 GiB
+	MaxSize     int64         // bytes of all segments, and of what is in quarantine; 0: 10 GiB
 	MinFree     int64         // bytes of the file system left to others, at most a tenth of it; negative: none; 0: 256 MiB
 	WhenFull    WhenFull      // what Append does without room
 	Sync        SyncPolicy    // when a record counts as stored

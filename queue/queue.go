@@ -10,8 +10,8 @@
 // package segment's, what happens at a start is package recovery's.
 //
 // Goroutines: the writer (writer.go) is the only one that writes segments; the keeper (keeper.go) saves checkpoints,
-// deletes what every output has done and writes down drops; the scrubber (scrub.go) reads sealed segments and heals them;
-// and while a segment is being sealed there is one for that. Close waits for all of them.
+// deletes what every output has done and writes down drops; the scrubber (scrub.go) reads sealed segments and heals them; the
+// tidier (aside.go) drops damaged segments that have been healed; and while a segment is being sealed there is one for that. Close waits for all of them.
 package queue
 
 import (
@@ -82,6 +82,7 @@ type Queue struct {
 	sources       sources
 
 	healing      healing
+	aside        aside
 	scrubbed     atomic.Int64 // when the last full pass of the scrubber ended, unix nanoseconds; 0: none has
 	losses       losses
 	stall        stall
@@ -180,6 +181,7 @@ func open(opt Options) (*Queue, error) {
 		work: newNudge(), retry: newNudge(), keep: newNudge(), soon: newNudge(), urgent: newNudge(), rescrub: newNudge(),
 		stop: make(chan struct{}), done: make(chan struct{}), closed: make(chan struct{}),
 	}
+	q.aside.tidy = newNudge()
 	q.stall.log, q.stall.after, q.stall.over = opt.Log, opt.stallAfter, q.takes.wake
 	q.limits.Store(opt.limits().fit(opt.SegmentSize, space))
 	for name, pos := range state.Outputs {
@@ -202,6 +204,7 @@ func open(opt Options) (*Queue, error) {
 	q.unused.Last = state.Next - 1
 	q.mark.Store(state.Next - 1)
 	q.stored.Store(state.Next - 1)
+	q.lookAside()
 	q.makeReserve()
 	w := &writer{q: q, durable: state.Next - 1, written: state.Next - 1, link: state.Previous, sources: q.takeSources(state.Positions)}
 	w.over = true // the older segments may have grown for positions that are no longer there, and can go only after this
@@ -215,6 +218,7 @@ func open(opt Options) (*Queue, error) {
 	q.goroutines.Go(q.keepUp)
 	if !opt.offline {
 		q.goroutines.Go(q.scrub)
+		q.goroutines.Go(q.tidyUp)
 	}
 	return q, nil
 }

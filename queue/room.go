@@ -29,11 +29,23 @@ func isFull(err error) bool {
 // hasRoom checks the configured limits for size more bytes of segments, and for the trailer and parity of the active one.
 func (q *Queue) hasRoom(size int64) error {
 	size += q.tail()
-	limit := q.limits.Load().MaxSize
-	if used := q.files.counted(q.positioned.Load()); used+size > limit {
-		return &FullError{Limit: fmt.Sprintf("segments take %d bytes of max_size, %d, and %d are kept for what is still in memory and for the end of the newest segment; %s, or raise max_size", used, limit, size, q.opt.Relief)}
+	used, aside := q.files.counted(q.positioned.Load()), q.asideCounts()
+	if limit := q.limits.Load().MaxSize; used+aside+size > limit {
+		return q.fullError(used, aside, size, limit)
 	}
 	return q.hasDisk(size)
+}
+
+// fullError says what takes the room, and what gives some.
+func (q *Queue) fullError(used, aside, size, limit int64) error {
+	who, relief := fmt.Sprintf("segments take %d bytes", used), q.opt.Relief
+	if aside > 0 {
+		who += fmt.Sprintf(" and quarantine %d", aside)
+	}
+	if used+size <= limit {
+		relief = fmt.Sprintf("it is the quarantine that leaves no room: look at it with \"logmule quarantine list %[1]s\" and free it with \"logmule quarantine drop %[1]s --all\"", q.opt.Dir)
+	}
+	return &FullError{Limit: fmt.Sprintf("%s of max_size, %d, and %d are kept for what is still in memory and for the end of the newest segment; %s, or raise max_size", who, limit, size, relief)}
 }
 
 // roomFor is hasRoom for records. Before they are refused, what is only kept goes. Where a refusal drops them, a segment
@@ -128,6 +140,7 @@ func (q *Queue) tellFull(err error, was bool) {
 		q.opt.Log.Warn("queue is full", "when_full", q.limits.Load().WhenFull.String(), "reason", err)
 		q.room.wake() // drop_newest keeps nobody waiting
 		q.keep.poke() // keep_for does not count now
+		q.aside.tidy.poke()
 	}
 	if err == nil && was {
 		q.opt.Log.Info("queue has room again")

@@ -17,6 +17,7 @@ type counters struct {
 	forgotten, forgottenRecords                atomic.Uint64
 	healed, healedBytes, healErrors            atomic.Uint64
 	scrubbedBytes                              atomic.Uint64
+	tidied                                     atomic.Uint64
 }
 
 // Status is the state of a queue at one moment.
@@ -54,6 +55,10 @@ type Status struct {
 	ScrubbedBytes       uint64    // read and checked by the scrubber
 	Scrubbed            time.Time // when its last full pass ended; zero: none since the queue was opened
 
+	Quarantine      int    // files in quarantine
+	QuarantineBytes int64  // that they take, which count in MaxSize
+	Tidied          uint64 // damaged segments dropped from it since they had been healed
+
 	KeptBytes int64 // of segments that every output has done
 	Sources   int   // sources with a position
 
@@ -87,6 +92,7 @@ func (q *Queue) Status() Status {
 		Forgotten: c.forgotten.Load(), ForgottenRecords: c.forgottenRecords.Load(), Sources: q.sources.count(),
 	}
 	s.Healed, s.HealedBytes, s.HealErrors, s.ScrubbedBytes = c.healed.Load(), c.healedBytes.Load(), c.healErrors.Load(), c.scrubbedBytes.Load()
+	s.Quarantine, s.QuarantineBytes, s.Tidied = int(q.aside.files.Load()), q.aside.room.Load(), c.tidied.Load()
 	if at := q.scrubbed.Load(); at > 0 {
 		s.Scrubbed = time.Unix(0, at)
 	}

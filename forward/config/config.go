@@ -59,7 +59,7 @@ func (l Log) Least() slog.Level {
 // Queue is the section [queue].
 type Queue struct {
 	SegmentSize Bytes    `toml:"segment_size" doc:"bytes of one queue file, 64KiB to 1GiB; at most a sixteenth of max_size and of the file system is used"`
-	MaxSize     Bytes    `toml:"max_size" doc:"bytes of all queue files together, at least 256KiB; then the queue is full; the dead-letter queue in data_dir/deadletter may have as much again"`
+	MaxSize     Bytes    `toml:"max_size" doc:"bytes of all queue files together and of what is in quarantine, at least 256KiB; then the queue is full; the dead-letter queue in data_dir/deadletter may have as much again"`
 	MinFree     Bytes    `toml:"min_free" doc:"bytes to leave free on the file system, at most a tenth of it; then the queue is full; dead letters may use them; 0: none"`
 	WhenFull    string   `toml:"when_full" doc:"what a full queue does: block lets the inputs wait, drop_oldest deletes the oldest file, drop_newest refuses records; what is dropped is counted and stands in losses.jsonl; a full dead-letter queue drops the oldest, or lets its outputs wait"`
 	Sync        Sync     `toml:"sync" doc:"when a record counts as stored: always, after an fdatasync; a duration such as 200ms, when it is written, with an fdatasync that often; never, when it is written, and a power failure can cost records"`
