@@ -12,6 +12,7 @@ const (
 	pageWidth   = 100
 	mostDamaged = 20 // segments that the page lists; --json has all
 	mostPlaces  = 6  // of each of them
+	mostNotes   = 20
 )
 
 // fsckPage is what fsck says to a tired operator: the verdict first, then what is wrong and what is lost, what it means, what
@@ -36,6 +37,10 @@ func fsckPage(dir string, r recovery.Report, deep bool) string {
 	for i, note := range r.Notes {
 		if i == 0 {
 			b.WriteString("\n")
+		}
+		if i == mostNotes {
+			fmt.Fprintf(&b, "... and %s more; --json has all\n", count(uint64(len(r.Notes)-i), "note"))
+			break
 		}
 		paragraph(&b, "      ", "note: "+clean(note))
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -55,39 +54,4 @@ func TestMoment(t *testing.T) {
 	if got := moment(time.Unix(0, 0)); got != "1970-01-01 00:00:00Z" {
 		t.Errorf("got %q", got)
 	}
-}
-
-func TestProgress(t *testing.T) {
-	if newProgress(new(bytes.Buffer), false).w != nil {
-		t.Error("a bar that is not on a terminal")
-	}
-	file, err := os.Create(t.TempDir() + "/x")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if terminal(file) {
-		t.Error("a file counts as a terminal")
-	}
-	var b bytes.Buffer
-	p := &progress{w: &b}
-	p.show(1, 0)
-	if b.Len() > 0 {
-		t.Errorf("a bar of nothing: %q", b.String())
-	}
-	p.show(512, 1024)
-	p.show(1024, 1024) // too soon after the one before
-	bar := "[###############---------------]  50%  512 B of 1.0 KiB"
-	if got := b.String(); got != "\r"+bar {
-		t.Errorf("got %q", got)
-	}
-	b.Reset()
-	p.clear()
-	p.clear()
-	if got := b.String(); got != "\r"+strings.Repeat(" ", len(bar))+"\r" {
-		t.Errorf("clearing wrote %q", got)
-	}
-	quiet := newProgress(os.Stderr, true)
-	quiet.show(1, 2)
-	quiet.clear()
 }

@@ -128,9 +128,11 @@ func dirHint(err error) string {
 	}
 }
 
-// untilInterrupt is a context that ends with Ctrl-C or SIGTERM.
+// untilInterrupt is a context that ends with Ctrl-C or SIGTERM. A second one ends the process at once.
 func untilInterrupt(ctx context.Context) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // brokenPipe tells whether the reader of an output has gone, which is how it says that it has seen enough.
