@@ -35,7 +35,8 @@ func (r *repairer) loadStore() error {
 
 // restoreStore makes a checkpoint database that is lost or damaged again, from what is sound in it and from the log.
 func (r *repairer) restoreStore() error {
-	if len(r.storeBad) == 0 {
+	lost := slices.Equal(r.storeBad, []string{checkpoint.Missing})
+	if len(r.storeBad) == 0 || lost && len(r.Outputs) == 0 {
 		return nil
 	}
 	positions := make(map[string]checkpoint.Position)
@@ -49,7 +50,10 @@ func (r *repairer) restoreStore() error {
 		return r.give(CheckpointFile+" is not made again", room, err)
 	}
 	r.Report.Repaired = true
-	r.Report.note(fmt.Sprintf("%s: %s; made again with the positions of %d outputs", CheckpointFile, strings.Join(r.storeBad, "; "), len(positions)))
+	r.Report.note(fmt.Sprintf("%s: %s; made again with the positions of %s", CheckpointFile, strings.Join(r.storeBad, "; "), countOf(uint64(len(positions)), "output")))
+	if lost {
+		return nil
+	}
 	r.Report.add(Damage{Segment: CheckpointFile, Length: size, Cause: causeStore, Action: didRebuild})
 	return nil
 }
@@ -124,7 +128,7 @@ func (r *repairer) restoreIdentity() error {
 		}
 	}
 	path := filepath.Join(r.dir, identityFile)
-	size, err := r.keepOld(path)
+	_, err = r.keepOld(path)
 	if err == nil {
 		err = writeIdentity(r.fsys, r.dir, r.Queue, starts)
 	}
@@ -132,7 +136,7 @@ func (r *repairer) restoreIdentity() error {
 		return r.give(identityFile+" is not made again", diskBlock, err)
 	}
 	r.Report.Repaired = true
-	r.Report.add(Damage{Segment: identityFile, Length: size, Cause: causeIdentity, Action: didRebuild})
+	r.Report.note(fmt.Sprintf("the identity was lost and is made again from the segments (%v)", lost))
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 
-	"logmule/checkpoint"
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 )
@@ -149,14 +148,14 @@ func (r *repairer) overdue(p *part) bool {
 // keepFound copies the bytes of a segment that are lost to quarantine, and gathers the lines for the ledger. If a copy
 // fails the segment is left as it is, with its lines.
 func (r *repairer) keepFound(w *work, told map[place]*Lost) error {
-	var past []Damage
 	for _, f := range w.found {
 		switch {
 		case f.made():
 			w.gains = append(w.gains, f.damage(remade(f.action)))
 		case !f.torn && r.sums.history(f):
-			f.lost = checkpoint.Range{}
-			past = append(past, f.damage(didRebuild))
+			if w.way == rewrite {
+				r.Report.note(fmt.Sprintf("segment %s is written anew without bytes whose loss had been written down", w.part.name))
+			}
 		case f.cause == causeHeader && f.part != nil && f.part.frames > 0:
 			w.gains = append(w.gains, f.damage(didRebuild))
 		default:
@@ -164,9 +163,6 @@ func (r *repairer) keepFound(w *work, told map[place]*Lost) error {
 				return err
 			}
 		}
-	}
-	if w.way == rewrite && len(w.gains) == 0 {
-		w.gains = past
 	}
 	if p := w.part; p != nil && !p.sealed && p.superseded.length > 0 && w.way != leave {
 		if _, err := r.copyTo(w, p.superseded, false); err != nil {

@@ -186,3 +186,35 @@ func TestRepair(t *testing.T) {
 		t.Errorf("the start: %+v", state.Report)
 	}
 }
+
+// TestRepairOf says what becomes of one damage after the other: what is left, what the report and the ledger say.
+func TestRepairOf(t *testing.T) {
+	for name, test := range map[string]struct {
+		broken  func(t testing.TB) *builder
+		survive string
+		told    string
+		actions string
+	}{
+		"two names swapped":         {brokenOnes["two names swapped"], "1-22", "", "renamed renamed"},
+		"a torn tail":               {brokenOnes["a torn tail"], "1-18", "", ""},
+		"no identity, and a header": {brokenOnes["no identity, and a header"], "1-18", "", "rebuilt"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := test.broken(t)
+			r := mustRepair(t, b.fs)
+			var actions []string
+			for _, d := range r.Damage {
+				actions = append(actions, d.Action)
+			}
+			if got := strings.Join(actions, " "); got != test.actions || !r.Clean || !r.Repaired {
+				t.Errorf("%+v", r)
+			}
+			if got := surviving(t, b.fs).String(); got != test.survive {
+				t.Errorf("%s survive, want %s", got, test.survive)
+			}
+			if got := toldIn(t, b.fs); got != test.told {
+				t.Errorf("the ledger has %s, want %s", got, test.told)
+			}
+		})
+	}
+}

@@ -59,8 +59,7 @@ const (
 	causeName       = "name"          // a segment's file has the name of another one
 	causeDuplicate  = "duplicate"     // a second file with records that another one has
 	causeStore      = "checkpoints"   // the checkpoint database
-	causeIdentity   = "identity"
-	causeJump       = "missing" // a jump of the sequences between two good frames
+	causeJump       = "missing"       // a jump of the sequences between two good frames
 )
 
 // Actions: what a repair would do, and what has been done.
