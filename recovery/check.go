@@ -307,7 +307,7 @@ func (c *checker) describe(found []finding) error {
 	r.count(c.parts)
 	outputs, _, _ := split(c.positions())
 	r.outputs(outputs)
-	found = slices.DeleteFunc(found, func(f finding) bool { return c.past(f) })
+	found = withoutIdle(slices.DeleteFunc(found, func(f finding) bool { return c.past(f) }))
 	x := explainer{ctx: c.ctx, fsys: c.fsys, parts: c.parts, outputs: outputs, source: c.opt.Source}
 	lost, err := x.explain(found)
 	if err != nil {
@@ -352,6 +352,15 @@ func (c *checker) past(f finding) bool {
 		return false
 	}
 	return true
+}
+
+// withoutIdle leaves out parity blocks that nothing makes again where the damage that they could not heal is history: so are they.
+func withoutIdle(found []finding) []finding {
+	open := map[*part]bool{}
+	for _, f := range found {
+		open[f.part] = open[f.part] || !f.idle
+	}
+	return slices.DeleteFunc(found, func(f finding) bool { return f.idle && !open[f.part] })
 }
 
 // book puts damage into the report, with what a repair would do.

@@ -158,6 +158,34 @@ func TestCheckAfterStart(t *testing.T) {
 	}
 }
 
+// TestCheckIdleParity: a parity block that nothing makes again, since what it could not heal is lost, is history with it.
+func TestCheckIdleParity(t *testing.T) {
+	b, _ := hurtQueue(t, func(b *builder) {
+		trailer, at := trailerOf(b.t, b, 0), b.of(12).offset+70
+		b.flip(0, at)
+		b.flip(0, trailer.Parity+at/int64(trailer.Stripe)%32*int64(trailer.Stripe))
+	})
+	r := check(t, b.fs)
+	if len(r.Damage) != 2 || r.LostRecords != 10 {
+		t.Fatalf("%d records lost, %+v", r.LostRecords, r.Damage)
+	}
+	ledger, err := OpenLedger(b.fs, testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range r.Damage {
+		if d.FirstLost > 0 {
+			err = ledger.Add(Loss{First: d.FirstLost, Last: d.LastLost, Count: 10, Segment: d.Segment, Offset: d.Offset, Length: d.Length})
+		}
+	}
+	if err := errors.Join(err, ledger.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if r := check(t, b.fs); !r.Clean || len(r.Damage) > 0 {
+		t.Errorf("after the loss was written down: %+v", r.Damage)
+	}
+}
+
 // TestCheckReport is the object that fsck --json prints.
 func TestCheckReport(t *testing.T) {
 	b := checked(t)

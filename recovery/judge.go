@@ -20,6 +20,7 @@ type finding struct {
 	torn    bool             // beyond the durable mark: what a crash leaves
 	tail    bool             // no good frame follows in the file
 	zero    bool             // the bytes are zeros: there is nothing to keep of them
+	idle    bool             // a parity block of a group that has bad stripes: nothing more is lost with it
 }
 
 // judge decides what the holes in a row of neighbouring segments are. There is one of it, for Start and Check alike.

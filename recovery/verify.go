@@ -23,6 +23,7 @@ func (p *part) verify(f io.ReaderAt) {
 	}
 	for _, s := range h.BadParity {
 		add(s, causeChecksum, wouldRebuild)
+		p.problems[len(p.problems)-1].idle = true
 	}
 	if p.badHeader != nil && !h.Header {
 		add(segment.Span{Size: segment.HeaderSize}, causeHeader, wouldRebuild)
