@@ -61,8 +61,8 @@ type hand struct {
 	held  int // bytes in them
 }
 
-// fill makes h the next batch from what can be read without waiting: records with consecutive sequences, at most limit
-// bytes of them besides what is filtered out. Without any it leaves h empty, and also where there was so much to skip that
+// fill makes h the next batch from what can be read without waiting: records of one epoch with consecutive sequences, or its
+// ID could be that of other records, and at most limit bytes of them besides what is filtered out. Without any it leaves h empty, and also where there was so much to skip that
 // wait has to go on with it, which ends when it has to. What h pointed to is gone then.
 func (f *feed) fill(h *hand, limit int) error {
 	f.release(h)
@@ -98,7 +98,7 @@ func (f *feed) gather(h *hand, limit int) error {
 			}
 			b.First = p.first
 			cut = f.cutAt(p.first)
-		} else if p.first != b.Last+1 || p.passes > 0 && b.Bytes()+p.size > limit {
+		} else if p.first != b.Last+1 || p.epoch != h.runs[0].epoch || p.passes > 0 && b.Bytes()+p.size > limit {
 			return nil
 		}
 		f.add(h, p)

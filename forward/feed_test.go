@@ -115,6 +115,38 @@ func TestFeedTakesAFrameLargerThanTheLimit(t *testing.T) {
 	}
 }
 
+// TestFeedEndsABatchWithItsEpoch reads what two processes have appended. A batch is named by its first epoch: a copy of the
+// queue from before the second process goes on with other records under the same numbers, and their batch must have another
+// name than one that a destination knows.
+func TestFeedEndsABatchWithItsEpoch(t *testing.T) {
+	r := newRig(t)
+	var f *cutter
+	for _, body := range []string{"1\n2\n", "3\n4\n"} {
+		q, err := r.open(queue.Options{Dir: "/data"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		receipt, err := (&ingest{queue: q}).emit(t.Context(), linesPack(body))
+		if err == nil {
+			err = receipt.Wait(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f = &cutter{feed: &feed{reader: q.Reader("out", queue.Oldest)}, limit: defaultBatch}
+		defer q.Close()
+		if body == "1\n2\n" {
+			q.Close()
+		}
+	}
+	var b output.Batch
+	for _, want := range []string{"1\n2\n", "3\n4\n", ""} {
+		if err := f.fill(&b); err != nil || text(&b) != want {
+			t.Errorf("batch %q, %v, want %q", text(&b), err, want)
+		}
+	}
+}
+
 func TestFeedLeavesOutWhatIsDone(t *testing.T) {
 	f, _ := feedOf(t, "1\n2\n3\n4\n5\n6\n", "7\n8\n9\n")
 	f.reader.Done(nil, checkpoint.Range{First: 1, Last: 1})
