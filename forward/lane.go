@@ -146,11 +146,12 @@ func (l *lane) wait(ctx context.Context) error {
 	if !ok {
 		return l.feed.wait(ctx)
 	}
+	lost := b.Lost() // here, where a panic of the output is contained
 	ctx, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		select {
-		case <-b.Lost():
+		case <-lost:
 			cancel(errLost)
 		case <-ctx.Done():
 		}

@@ -22,6 +22,32 @@ type breakable struct {
 func (o *breakable) Lost() <-chan struct{}                   { return o.lost }
 func (o *breakable) build(output.Env) (output.Output, error) { return o, nil }
 
+// unsure is a breakable that panics when it is asked for the first time.
+type unsure struct {
+	breakable
+	asked atomic.Bool
+}
+
+func (o *unsure) Lost() <-chan struct{} {
+	if !o.asked.Swap(true) {
+		panic("boom in Lost")
+	}
+	return o.lost
+}
+
+func TestPanicInLostIsContained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, in, out := newRig(t), newTap(), &unsure{breakable: breakable{lost: make(chan struct{})}}
+		r.addInput("in", in.build)
+		r.addOutput("out", func(output.Env) (output.Output, error) { return out, nil })
+		r.start()
+		eventually(t, "the panic", func() bool { return r.output("out").Panics == 1 })
+		in.send(t, "one")
+		eventually(t, "delivered", func() bool { return len(out.records()) == 1 })
+		r.mustStop()
+	})
+}
+
 func TestLostConnectionIsMendedWhileIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, in := newRig(t), newTap()
