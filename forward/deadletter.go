@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"logmule/forward/config"
@@ -44,8 +45,8 @@ type deadLetters struct {
 	open    func() (*queue.Queue, error)
 	relieve func() // finds some room on a disk that is full
 
-	mu    sync.Mutex // guards queue
-	queue *queue.Queue
+	mu    sync.Mutex                  // held while the queue is opened, which may take as long as the disk likes
+	queue atomic.Pointer[queue.Queue] // nil until it is open
 }
 
 // letterOptions are those of a dead-letter queue in dir.
@@ -75,8 +76,8 @@ func letterLimits(cfg *config.Config) queue.Limits {
 func (d *deadLetters) get() (*queue.Queue, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.queue != nil {
-		return d.queue, nil
+	if q := d.queue.Load(); q != nil {
+		return q, nil
 	}
 	q, err := d.open()
 	if err != nil {
@@ -85,27 +86,24 @@ func (d *deadLetters) get() (*queue.Queue, error) {
 		}
 		return nil, fmt.Errorf("open dead-letter queue: %w", err)
 	}
-	d.queue = q
+	d.queue.Store(q)
 	return q, nil
-}
-
-// there returns the queue if it is open, nil if not.
-func (d *deadLetters) there() *queue.Queue {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.queue
 }
 
 // limit changes the limits of the queue, if it is open; if not, it is opened with those that are in force then.
 func (d *deadLetters) limit(l queue.Limits) {
-	if q := d.there(); q != nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if q := d.queue.Load(); q != nil {
 		q.SetLimits(l)
 	}
 }
 
 // close ends what get has opened. No add may follow.
 func (d *deadLetters) close() error {
-	if q := d.there(); q != nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if q := d.queue.Load(); q != nil {
 		return q.Close()
 	}
 	return nil

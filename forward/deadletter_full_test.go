@@ -12,9 +12,32 @@ import (
 	"time"
 
 	"logmule/forward/output"
+	"logmule/queue"
 	"logmule/queue/vfs/faultfs"
 	"logmule/recovery"
 )
+
+// TestStatusDoesNotWaitForDeadLetters asks for the status while the disk keeps the dead-letter queue from being opened: that
+// is when an operator asks.
+func TestStatusDoesNotWaitForDeadLetters(t *testing.T) {
+	opening, answer := make(chan struct{}), make(chan struct{})
+	d := &deadLetters{open: func() (*queue.Queue, error) {
+		close(opening)
+		<-answer
+		return nil, errors.New("no")
+	}}
+	opened := ended(func() { _, _ = d.get() })
+	<-opening
+	asked := ended(func() { d.status(newRig(t).cfg) })
+	select {
+	case <-asked:
+	case <-time.After(10 * time.Second):
+		t.Error("the status waits for the disk")
+	}
+	close(answer)
+	<-opened
+	<-asked
+}
 
 // picky is an output that refuses every record with "BAD" in it, for as long as it minds.
 type picky struct {

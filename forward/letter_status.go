@@ -24,7 +24,7 @@ type LetterStatus struct {
 
 func (d *deadLetters) status(cfg *config.Config) LetterStatus {
 	s := LetterStatus{Dir: filepath.Join(cfg.DataDir, DeadLetterDir), MaxBytes: int64(cfg.Queue.MaxSize)}
-	q := d.there()
+	q := d.queue.Load()
 	if q == nil {
 		return s
 	}

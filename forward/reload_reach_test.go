@@ -217,7 +217,7 @@ func TestLimitsFollowAReload(t *testing.T) {
 		if got := r.e.status().Queue.MaxBytes; got != 2<<20 {
 			t.Errorf("the status says max_size is %d", got)
 		}
-		if got := r.e.dead.queue.Status().MaxSize; got != 2<<20 {
+		if got := r.e.dead.queue.Load().Status().MaxSize; got != 2<<20 {
 			t.Errorf("max_size of the dead letters is %d", got)
 		}
 		fill()
