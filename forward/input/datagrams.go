@@ -215,7 +215,7 @@ func (d *datagrams) take(ctx context.Context, n int) error {
 	}
 	if form != d.pack.Form && d.count > 0 {
 		if err := d.flush(ctx); err != nil {
-			return err
+			return d.dropped(n, err)
 		}
 	}
 	d.pack.Form = form
@@ -225,10 +225,16 @@ func (d *datagrams) take(ctx context.Context, n int) error {
 			d.speaks(peer)
 		}
 		if err := d.add(ctx, peer, slot(i), d.batch.cut(i)); err != nil {
-			return err
+			return d.dropped(n-i, err)
 		}
 	}
 	return nil
+}
+
+// dropped counts datagrams that were received and cannot be handed over for that reason.
+func (d *datagrams) dropped(n int, err error) error {
+	d.env.Counters.Dropped.Add(uint64(n))
+	return err
 }
 
 // form is that of a pack with these datagrams, and with what is in it already.
@@ -251,7 +257,8 @@ func (d *datagrams) form(n int, slot func(int) []byte) pack.Form {
 
 var newline = []byte{'\n'}
 
-// add adds one datagram, which stands behind the pack with datagramHead of room before it.
+// add adds one datagram, which stands behind the pack with datagramHead of room before it. After an error it is not in the
+// pack.
 func (d *datagrams) add(ctx context.Context, peer string, own []byte, cut bool) error {
 	if d.split {
 		return d.addLines(ctx, peer, own, cut)
@@ -291,11 +298,7 @@ func (d *datagrams) addCut(ctx context.Context, peer string, head []byte) error 
 	d.put(peer, head)
 	body := d.block[:d.body]
 	d.body, d.count = 0, 0
-	err := d.sendCut(ctx, body, body[len(body)-len(head):], tooLong)
-	if err != nil {
-		d.env.Counters.Dropped.Add(1)
-	}
-	return err
+	return d.sendCut(ctx, body, body[len(body)-len(head):], tooLong)
 }
 
 // addLines adds a datagram that holds lines, the last of them with or without its LF.
@@ -340,9 +343,9 @@ func (d *datagrams) flush(ctx context.Context) error {
 		err = d.send(ctx, body, count)
 	}
 	if err != nil {
-		d.env.Counters.Dropped.Add(uint64(count))
+		return d.dropped(count, err)
 	}
-	return err
+	return nil
 }
 
 // speaks makes peer the one whose records the next pack holds.

@@ -3,6 +3,7 @@ package input
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"runtime"
@@ -222,6 +223,45 @@ func TestUDPDrain(t *testing.T) {
 	}
 	if records, _ := got.all(); len(records) != 100 {
 		t.Errorf("%d records", len(records))
+	}
+}
+
+// TestUDPCountsWhatItCannotHandOver has an emit that fails: every datagram that was received counts, whichever of those that
+// came together it fails for.
+func TestUDPCountsWhatItCannotHandOver(t *testing.T) {
+	refuse := func(context.Context, *pack.Pack) (Receipt, error) {
+		return Receipt{}, errors.New("the queue is closed")
+	}
+	for _, c := range []struct{ framing, first, others string }{
+		{"newline", "one\n", "two\n"},
+		{"newline", "a line that is too long\n", "two\n"},
+		{"newline", "one\n", strings.Repeat("x", maxDatagram-datagramHead)}, // longer than its room: it is cut
+		{"datagram", "one", "two"},
+		{"datagram", "one", "a record that is too long"},
+	} {
+		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		env := testEnv(1 << 20)
+		d, err := newDatagrams(&env, conn, refuse, c.framing, 10, new(sparing), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b := dialUDP(t, conn.LocalAddr().String()), dialUDP(t, conn.LocalAddr().String())
+		say(t, a, c.first)
+		for range 3 {
+			say(t, b, c.others)
+			say(t, a, c.first)
+		}
+		conn.SetReadDeadline(time.Unix(1, 0))
+		if err := d.run(t.Context()); err == nil {
+			t.Errorf("%s: no error", c.framing)
+		}
+		if taken, dropped := d.batch.total, env.Counters.Dropped.Load(); taken == 0 || dropped != taken {
+			t.Errorf("%s, %.10q and %.10q: %d datagrams were received and %d counted", c.framing, c.first, c.others, taken, dropped)
+		}
 	}
 }
 
