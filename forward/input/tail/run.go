@@ -37,7 +37,20 @@ func Run(ctx context.Context, opt Options, env Env) error {
 		t.mu.Unlock()
 	})
 	defer stop()
+	p := &planner{t: t, watch: newWatch(env.Log.With("input", env.Name))}
+	if opt.silent != nil {
+		p.watch.silent = opt.silent
+	}
+	t.onDir = p.watch.add
 	var readers sync.WaitGroup
+	defer func() { // after a panic of the planner too: none of these may still read when the input is built anew
+		cancel(nil)
+		readers.Wait()
+		p.watch.close()
+		for tr := range t.open {
+			t.close(tr)
+		}
+	}()
 	for range min(4, max(2, runtime.GOMAXPROCS(0))) {
 		readers.Go(func() {
 			if err := t.readAll(ctx); err != nil {
@@ -45,20 +58,9 @@ func Run(ctx context.Context, opt Options, env Env) error {
 			}
 		})
 	}
-	p := &planner{t: t, watch: newWatch(env.Log.With("input", env.Name))}
-	if opt.silent != nil {
-		p.watch.silent = opt.silent
-	}
-	t.onDir = p.watch.add
 	p.look()
 	readers.Go(func() { t.tellReady(ctx) })
 	p.run(ctx)
-	cancel(nil)
-	readers.Wait()
-	p.watch.close()
-	for tr := range t.open {
-		t.close(tr)
-	}
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

@@ -55,6 +55,38 @@ func run(t *testing.T, opt Options, l *ledger, emit func(context.Context, *pack.
 	return r
 }
 
+// lostKeeper is a ledger that panics when it is told that a file is begun.
+type lostKeeper struct{ *ledger }
+
+func (lostKeeper) Set(string, []byte) { panic("nobody keeps it") }
+
+// TestPanicLeavesNobodyBehind lets the planner panic: the engine builds the input anew then, and whoever still read for the
+// old one would hand over what the new one reads too.
+func TestPanicLeavesNobodyBehind(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	path := filepath.Join(t.TempDir(), "a.log")
+	if err := os.WriteFile(path, []byte("one\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := new(ledger)
+	env := Env{
+		Name: "x", Source: "in/x/", Log: slog.New(slog.DiscardHandler), Counters: new(Counters), Truncated: new(atomic.Uint64),
+		Positions: lostKeeper{log}, Memory: freeMemory{}, Emit: log.emit,
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		_ = Run(t.Context(), Options{Paths: []string{path}, MaxRecord: 100, Encoding: UTF8, Poll: time.Second, MaxOpen: 8}, env)
+	}()
+	goleak.VerifyNone(t, before)
+	if n := env.Counters.Open.Load(); n != 0 {
+		t.Errorf("%d files are left open", n)
+	}
+}
+
 func (r *running) stop(t *testing.T) {
 	t.Helper()
 	r.cancel()
