@@ -9,6 +9,22 @@ import (
 // at sets the time of a file.
 func (g *rig) at(name string, when time.Time) { must(g.t, os.Chtimes(g.path(name), when, when)) }
 
+// TestFaultsAreForgotten: files that could not be read and were removed since must not be remembered for ever.
+func TestFaultsAreForgotten(t *testing.T) {
+	g := newRig(t, t.TempDir(), nil)
+	g.faults.note("file that was removed", os.ErrPermission, "")
+	for _, c := range []struct {
+		after time.Duration
+		known int
+	}{{goneAfter + time.Hour, 1}, {forgetFault + time.Hour, 0}} {
+		g.now = time.Now().Add(c.after)
+		g.look()
+		if n := len(g.faults.since); n != c.known {
+			t.Errorf("after %v %d failures are known, want %d", c.after, n, c.known)
+		}
+	}
+}
+
 // A clock that is set back an hour while files are rotated loses and doubles nothing, as long as the file that was read is
 // left.
 func TestClockSetBack(t *testing.T) {

@@ -23,6 +23,7 @@ func (t *tailer) prune(c *claims) {
 			delete(t.copies, id)
 		}
 	}
+	t.faults.forget(c.now)
 	if len(t.tracks) <= mostKnown {
 		return
 	}
