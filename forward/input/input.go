@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"logmule/forward/config"
 	"logmule/forward/input/tail"
 	"logmule/forward/pack"
 )
@@ -164,11 +165,7 @@ func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
 func New(kind string, decode func(into any) error, env Env) (Input, error) {
 	build, ok := kinds[kind]
 	if !ok {
-		hint := ""
-		if near := closest(kind, Kinds()); near != "" {
-			hint = fmt.Sprintf("did you mean %q? ", near)
-		}
-		return nil, fmt.Errorf("unknown input type %q; %sthe types are %s", kind, hint, strings.Join(Kinds(), ", "))
+		return nil, fmt.Errorf("type = %q is not known%s; use one of %s", kind, config.Suggest(kind, Kinds()), strings.Join(Kinds(), ", "))
 	}
 	return build(decode, env.withDefaults())
 }
@@ -190,36 +187,4 @@ type sparing struct{ last atomic.Int64 }
 func (s *sparing) allow(now time.Time) bool {
 	last := s.last.Load()
 	return (last == 0 || now.UnixNano()-last >= int64(time.Second)) && s.last.CompareAndSwap(last, now.UnixNano())
-}
-
-// closest returns the candidate at most two edits away from word, or "".
-func closest(word string, candidates []string) string {
-	best, at := 3, ""
-	for _, c := range candidates {
-		if d := distance(word, c); d < best {
-			best, at = d, c
-		}
-	}
-	return at
-}
-
-// distance is the number of single-byte edits between a and b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -15,7 +15,7 @@ func TestKinds(t *testing.T) {
 	if !slices.Equal(Kinds(), config.InputKinds) {
 		t.Errorf("kinds are %v, the configuration knows %v", Kinds(), config.InputKinds)
 	}
-	for kind, want := range map[string]string{"tpc": `did you mean "tcp"? `, "kafka": "the types are file, generate, http, stdin, tcp, udp, unix"} {
+	for kind, want := range map[string]string{"tpc": `(did you mean "tcp"?); use`, "kafka": "use one of file, generate, http, stdin, tcp, udp, unix"} {
 		if _, err := New(kind, nil, Env{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New(%q) returns %v", kind, err)
 		}
@@ -45,7 +45,7 @@ func TestNewRefuses(t *testing.T) {
 		{"file", `paths = ["app.log"]`, `paths: "app.log" is not an absolute path`},
 		{"file", `paths = ["/x/[a"]`, `paths: "/x/[a" is not a glob`},
 		{"file", "paths = [\"/x\"]\nexclude = [\"\"]", "exclude: is empty"},
-		{"file", "paths = [\"/x\"]\nstart_at = \"ende\"", `start_at = "ende" is not known; did you mean "end"?`},
+		{"file", "paths = [\"/x\"]\nstart_at = \"ende\"", `start_at = "ende" is not known (did you mean "end"?); use "beginning", "end"`},
 		{"file", "paths = [\"/x\"]\nencoding = \"utf8\"", `did you mean "utf-8"?`},
 		{"file", "paths = [\"/x\"]\npartial_after = \"0s\"", "partial_after"},
 		{"file", "paths = [\"/x\"]\npoll = \"1ms\"", "poll"},

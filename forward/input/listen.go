@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"syscall"
 	"time"
 
 	"logmule/forward/config"
+	"logmule/forward/transport"
 )
 
 // Waits between attempts to accept a connection while the machine is short of descriptors or memory.
@@ -37,10 +37,7 @@ func judgeListen(address string, insecure bool, ways string) error {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("listen = %q has the port %q; use a number from 0 to 65535", address, port)
 	}
-	if insecure || host == "localhost" {
-		return nil
-	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.IsLoopback() {
+	if insecure || transport.IsLoopback(host) {
 		return nil
 	}
 	return fmt.Errorf("listen = %q reaches beyond this machine, where anybody could write to it unencrypted; %s", address, ways)

@@ -52,11 +52,7 @@ func checkWord(key, word string, words []string) error {
 	if slices.Contains(words, word) {
 		return nil
 	}
-	hint := ""
-	if near := closest(word, words); near != "" {
-		hint = fmt.Sprintf("did you mean %q? ", near)
-	}
-	return fmt.Errorf(`%s = %q is not known; %suse "%s"`, key, word, hint, strings.Join(words, `", "`))
+	return fmt.Errorf(`%s = %q is not known%s; use "%s"`, key, word, config.Suggest(word, words), strings.Join(words, `", "`))
 }
 
 // handshakeLimit is how long a connection may take until TLS is agreed on.

@@ -39,7 +39,7 @@ func hashPath(path string) string {
 	return string(sum[:])
 }
 
-// decodeMark reads a mark. The path of the result may be a hash: compare it with isAt.
+// decodeMark reads a mark. hashed says that its path is what hashPath made of one.
 func decodeMark(b []byte) (m fileMark, hashed bool, err error) {
 	if len(b) == 0 || b[0] != markPath && b[0] != markHash {
 		return m, false, errMark

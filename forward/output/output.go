@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"logmule/forward/config"
 )
 
 // Output delivers batches. The engine makes one call at a time, of Send and of the optional methods below alike, and
@@ -131,7 +133,7 @@ func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
 func New(kind string, decode func(into any) error, env Env) (Output, error) {
 	build, ok := kinds[kind]
 	if !ok {
-		return nil, fmt.Errorf("type = %q is not known; use one of %s", kind, strings.Join(Kinds(), ", "))
+		return nil, fmt.Errorf("type = %q is not known%s; use one of %s", kind, config.Suggest(kind, Kinds()), strings.Join(Kinds(), ", "))
 	}
 	return build(decode, env.withDefaults())
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Compressions are the values of the key compression of an output.
+// compressions are the values of the key compression of an output.
 var compressions = []string{"none", "gzip", "zstd", "snappy"}
 
 // zstdWindow is the memory for what a zstd encoder looks back at, in bytes: about a batch.
