@@ -81,6 +81,8 @@ func (p *plugin) failedAs(number int, delays delays, err error) time.Duration {
 	delay := delays.next()
 	if named, ok := errors.AsType[*output.RetryError](err); ok && named.After > 0 {
 		delay = named.After
+	} else if none, ok := errors.AsType[*output.ConnectError](err); ok {
+		delay = less(delay, none.Took)
 	}
 	state := stateRetrying
 	if caught, ok := errors.AsType[*panicError](err); ok {

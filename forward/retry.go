@@ -37,6 +37,11 @@ func (d delays) next() time.Duration {
 	return min(d.NextBackOff(), longestDelay)
 }
 
+// less is what is left to wait of a delay when the attempt has taken so long, and never nothing.
+func less(delay, took time.Duration) time.Duration {
+	return min(delay, max(delay-took, firstDelay))
+}
+
 // pause waits, false as soon as ctx ends.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)

@@ -3,12 +3,15 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"logmule/forward/output"
 )
 
 // lines is a log that a test can read.
@@ -42,6 +45,31 @@ next:
 		found = append(found, line)
 	}
 	return found
+}
+
+// TestAttemptsToConnectAreSpacedFromTheirBegin: what an attempt to connect took is a part of the wait.
+func TestAttemptsToConnectAreSpacedFromTheirBegin(t *testing.T) {
+	ms := time.Millisecond
+	for _, c := range []struct{ delay, took, want time.Duration }{
+		{10_000 * ms, 0, 10_000 * ms}, {10_000 * ms, 4000 * ms, 6000 * ms}, {10_000 * ms, 10_000 * ms, firstDelay},
+		{10_000 * ms, 60_000 * ms, firstDelay}, {200 * ms, 0, 200 * ms}, {200 * ms, 10_000 * ms, 200 * ms},
+	} {
+		if got := less(c.delay, c.took); got != c.want {
+			t.Errorf("%v after an attempt of %v: %v, want %v", c.delay, c.took, got, c.want)
+		}
+	}
+	p := newPlugin("output", "out", "tcp", (&lines{}).logger(), troubleWords{})
+	d := newDelays()
+	for range 20 {
+		d.next()
+	}
+	hung := &output.ConnectError{Took: 10 * time.Second, Err: errors.New("i/o timeout")}
+	if got := p.failedAs(0, d, fmt.Errorf("send to peer: %w", hung)); got != firstDelay {
+		t.Errorf("after an attempt to connect of 10 s: %v, want %v", got, firstDelay)
+	}
+	if got := p.failedAs(0, d, errors.New("no answer for 10 s")); got < longestDelay*4/5 {
+		t.Errorf("after a request without an answer: %v, want about %v", got, longestDelay)
+	}
 }
 
 func TestDelaysDoubleToTenSeconds(t *testing.T) {

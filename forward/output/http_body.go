@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // body is the lines of one request. The lines belong to the batch, while net/http may go on reading a request's body
@@ -185,10 +186,11 @@ func (w *wire) Write(p []byte) (int, error) {
 }
 
 func (h *httpOutput) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	began := time.Now()
 	dialer := net.Dialer{Timeout: h.timeout}
 	conn, err := dialer.DialContext(ctx, network, address)
 	if err != nil {
-		return nil, err
+		return nil, &ConnectError{time.Since(began), bare(err)}
 	}
 	if h.wires.Swap(true) {
 		h.env.Counters.Reconnects.Add(1)

@@ -87,6 +87,19 @@ func (e *RetryError) Error() string {
 // Unwrap returns the cause.
 func (e *RetryError) Unwrap() error { return e.Err }
 
+// ConnectError is an error of Send from before there was a connection. What the attempt took counts as a part of the wait for the
+// next one: an attempt that hangs in a network that is gone must not double the time until it is noticed that the network is back.
+type ConnectError struct {
+	Took time.Duration
+	Err  error
+}
+
+// Error is the text of the cause.
+func (e *ConnectError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ConnectError) Unwrap() error { return e.Err }
+
 // Counters are what an output counts, for the engine to export. Read them at any time.
 type Counters struct {
 	Requests   atomic.Uint64 // attempts to deliver: requests of http, writes of the others

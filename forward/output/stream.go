@@ -151,17 +151,18 @@ func (s *stream) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	dialer := net.Dialer{Timeout: s.timeout}
 	conn, err := dialer.DialContext(ctx, s.network, s.address)
 	if err != nil {
-		return err
+		return &ConnectError{time.Since(began), err}
 	}
 	if s.before {
 		s.env.Counters.Reconnects.Add(1)
 	}
 	s.before = true
 	if s.link, err = s.newLink(ctx, conn, settings); err != nil {
-		return err
+		return &ConnectError{time.Since(began), err}
 	}
 	again := s.window.bytes()
 	if len(again) == 0 {

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // Namespace is another machine as far as the network goes. Its name holds the id of the process that made it, so that the
@@ -120,9 +121,24 @@ table inet logmule {
 	return result(cmd)
 }
 
-// Link pulls the cable out at this machine's end, or puts it in again.
+// plugged is how long Link waits for a cable to carry.
+const plugged = time.Minute
+
+// Link pulls the cable out at this machine's end, or puts it in again, and returns when it carries: the kernel notices that later, on
+// a machine with much to do by many seconds.
 func (n *Namespace) Link(up bool) error {
-	return run("ip", "link", "set", n.cable, map[bool]string{true: "up", false: "down"}[up])
+	if err := run("ip", "link", "set", n.cable, map[bool]string{true: "up", false: "down"}[up]); err != nil || !up {
+		return err
+	}
+	for until := time.Now().Add(plugged); ; time.Sleep(5 * time.Millisecond) {
+		state, err := os.ReadFile("/sys/class/net/" + n.cable + "/operstate")
+		if err == nil && strings.TrimSpace(string(state)) == "up" {
+			return nil
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("%s does not carry, its state is %q: %v", n.cable, state, err)
+		}
+	}
 }
 
 // Forget makes the namespace forget all its TCP connections without a word to the other end, as a crash of the machine does.
