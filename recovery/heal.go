@@ -226,14 +226,18 @@ func (x *exchange) swap(temp, path string) error {
 func (x *exchange) keep(path string) error {
 	var err error
 	x.kept, err = keepFile(x.fsys, x.dir, path, x.name.String()+damagedSuffix, io.NewSectionReader(patient{x.f}, 0, x.size))
-	if linkless(err) {
+	if errors.Is(err, errNoLink) {
 		return x.copy()
 	}
 	return err
 }
 
+// errNoLink says that the file system gives a file no second name.
+var errNoLink = errors.New("no second name")
+
 // keepFile gives the file at path, which holds these bytes, a second name in quarantine, as or as.2 and so on, and returns
-// that, relative to dir. It is durable when it returns nil. A second call finds the name that the first one gave.
+// that, relative to dir. It is durable when it returns nil. A second call finds the name that the first one gave. errNoLink
+// where the file system has no such thing.
 func keepFile(fsys vfs.FS, dir, path, as string, whole *io.SectionReader) (string, error) {
 	quarantine := filepath.Join(dir, quarantineDir)
 	if err := fsys.MkdirAll(quarantine); err != nil {
@@ -254,6 +258,9 @@ func keepFile(fsys vfs.FS, dir, path, as string, whole *io.SectionReader) (strin
 				continue
 			}
 			err = nil // one that was cut short
+		}
+		if linkless(err) {
+			err = fmt.Errorf("%w: %w", errNoLink, err)
 		}
 		if err != nil {
 			return "", err

@@ -125,7 +125,7 @@ func keptNamed(name string) Kept {
 	}
 	switch {
 	case k.Segment == "":
-		if n, ok := strings.CutPrefix(name, CheckpointFile+"."); ok && isNumber(n) {
+		if n, ok := strings.CutPrefix(name, CheckpointFile); ok && (isNumbered(n, damagedSuffix) || isNumbered(n, "") && n != "") {
 			k.Kind = KeptCheckpoints
 		}
 	case isNumbered(rest, damagedSuffix):

@@ -51,7 +51,9 @@ func Repair(ctx context.Context, fsys vfs.FS, dir string, opt RepairOptions) (Re
 	if err != nil {
 		return r.Report, err
 	}
-	err = r.run()
+	if err = r.run(); context.Cause(ctx) != nil && errors.Is(err, context.Cause(ctx)) {
+		err = r.interrupted()
+	}
 	return r.Report, errors.Join(err, release())
 }
 
@@ -161,6 +163,9 @@ func (r *repairer) repair() error {
 	if err := r.restoreStore(); err != nil {
 		return err
 	}
+	if r.wants > 0 {
+		r.Report.note(r.wish())
+	}
 	return r.describeLeft()
 }
 
@@ -259,6 +264,15 @@ func (r *repairer) give(what string, wants int64, err error) error {
 	r.wants += wants
 	r.Report.note(fmt.Sprintf("%s: the disk is full", what))
 	return nil
+}
+
+// wish says how much room is wanted.
+func (r *repairer) wish() string {
+	free := "an unknown number of"
+	if space, err := r.fsys.Space(r.dir); err == nil {
+		free = fmt.Sprint(space.Free)
+	}
+	return fmt.Sprintf("the disk is full and nothing is lost by it: free at least %d bytes (%s are free) and run it again", r.wants, free)
 }
 
 // headerFor is the header that a segment gets when it is written anew. What only its own one could tell is taken from its

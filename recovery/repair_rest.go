@@ -91,7 +91,7 @@ func (r *repairer) keepOld(path string) (int64, error) {
 		return 0, err
 	}
 	_, err = keepFile(r.fsys, r.dir, path, base+damagedSuffix, io.NewSectionReader(patient{f}, 0, size))
-	if linkless(err) {
+	if errors.Is(err, errNoLink) {
 		_, err = Quarantine(r.fsys, r.dir, f, base, 0, size)
 	}
 	return size, err
@@ -238,8 +238,6 @@ func putNames(fsys vfs.FS, dir string, moves []move) (done []Damage, err error) 
 	return done, nil
 }
 
-const duplicateSuffix = ".duplicate"
-
 // setAside moves a whole file to quarantine, by a second name there before the first one goes.
 func setAside(fsys vfs.FS, dir, path, as string) (int64, error) {
 	f, err := fsys.Open(path)
@@ -252,8 +250,8 @@ func setAside(fsys vfs.FS, dir, path, as string) (int64, error) {
 		return 0, err
 	}
 	whole := io.NewSectionReader(patient{f}, 0, size)
-	_, err = keepFile(fsys, dir, path, as+duplicateSuffix, whole)
-	if linkless(err) {
+	_, err = keepFile(fsys, dir, path, as+damagedSuffix, whole)
+	if errors.Is(err, errNoLink) {
 		_, err = Quarantine(fsys, dir, f, as, 0, size)
 	}
 	if err != nil {

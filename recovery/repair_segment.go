@@ -48,19 +48,7 @@ func (r *repairer) settleAll(found []finding) error {
 			return err
 		}
 	}
-	if r.wants > 0 {
-		r.Report.note(r.wish())
-	}
 	return nil
-}
-
-// wish says how much room is wanted.
-func (r *repairer) wish() string {
-	free := "an unknown number of"
-	if space, err := r.fsys.Space(r.dir); err == nil {
-		free = fmt.Sprint(space.Free)
-	}
-	return fmt.Sprintf("the disk is full and nothing is lost by it: free at least %d bytes (%s are free) and run it again", r.wants, free)
 }
 
 // plan says what there is to do, for one segment after the other, and for what is not there in the end.

@@ -3,9 +3,11 @@ package recovery
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"logmule/checkpoint"
@@ -20,9 +22,16 @@ func storeMaker(t testing.TB, fsys vfs.FS) func(string, map[string]checkpoint.Po
 	}
 }
 
+// madeStores are the checkpoint databases that tests have had made, by their positions.
+var madeStores sync.Map
+
 // boltBytes is a checkpoint database.
 func boltBytes(t testing.TB, positions map[string]checkpoint.Position) []byte {
 	t.Helper()
+	key := fmt.Sprint(positions)
+	if data, ok := madeStores.Load(key); ok {
+		return data.([]byte)
+	}
 	path := filepath.Join(t.TempDir(), "made")
 	if err := checkpoint.Make(path, positions); err != nil {
 		t.Fatal(err)
@@ -31,6 +40,7 @@ func boltBytes(t testing.TB, positions map[string]checkpoint.Position) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	madeStores.Store(key, data)
 	return data
 }
 
