@@ -32,11 +32,13 @@ func (j *trial) account() {
 				j.fail("I5", "record %d does not come to %s, and the ledger does not say so", s, name)
 			}
 		}
-		for _, r := range append([]checkpoint.Range{{First: 1, Last: certain.Floor - min(certain.Floor, 1)}}, certain.Done...) {
-			for s := r.First; s <= r.Last; s++ {
-				if has(j.came[name], s) {
-					j.fail("repeat", "record %d comes again to %s, which had done it", s, name)
-				}
+		done := checkpoint.Ranges(nil).Add(1, certain.Floor-min(certain.Floor, 1))
+		for _, r := range certain.Done {
+			done = done.Add(r.First, r.Last)
+		}
+		for _, r := range j.came[name] {
+			if fresh := checkpoint.Ranges(done.Without(r.First, r.Last)); fresh.Count() < r.Last-r.First+1 {
+				j.fail("repeat", "of records %d to %d, which come again to %s, only %q had not been done", r.First, r.Last, name, fresh)
 			}
 		}
 	}
@@ -117,14 +119,17 @@ func (j *trial) kept() {
 		if !strings.HasPrefix(name, recovery.SegmentDir+"/") {
 			continue
 		}
-		was, is, never := j.now[name], after[name], j.w.files[name]
-		if bytes.Equal(was, is) {
+		was, is, never, named := j.now[name], after[name], j.w.files[name], []byte(nil)
+		if s := j.w.identify(name, was); s != nil { // it may get its own name back
+			never, named = s.bytes, after[s.file()]
+		}
+		if bytes.Equal(was, is) || after.holds(was) {
 			continue
 		}
 		saved := savedOf(after, filepath.Base(name), was)
+		there := func(p int, in []byte) bool { return p < len(in) && in[p] == was[p] }
 		for p, b := range was {
-			damaged := p >= len(never) || never[p] != b
-			if damaged && b != 0 && (p >= len(is) || is[p] != b) && !saved[p] {
+			if b != 0 && !there(p, never) && !there(p, is) && !there(p, named) && !saved[p] {
 				j.fail("I6", "byte %d of %s (%d bytes, now %d) was damaged, is changed, and no copy of it is kept", p, name, len(was), len(is))
 				break
 			}
@@ -136,6 +141,16 @@ func (j *trial) kept() {
 		}
 	}
 	j.copies(after)
+}
+
+// holds tells whether some file has just these bytes.
+func (i image) holds(data []byte) bool {
+	for _, other := range i {
+		if bytes.Equal(data, other) {
+			return true
+		}
+	}
+	return false
 }
 
 // savedOf says of which bytes of a file quarantine has a copy.

@@ -1,9 +1,11 @@
 package damage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,7 +49,7 @@ const (
 	byReaders way = iota // a start, and readers on their way
 	byScrub              // a start, and the scrubber before anybody reads
 	byRepair             // the command, before the start
-	ways      = byRepair
+	ways
 )
 
 func (w way) String() string {
@@ -67,12 +69,12 @@ func (w *world) try(t testing.TB, now image, by way) *trial {
 	t.Helper()
 	j := &trial{t: t, w: w, now: now, way: by, disk: w.disk.Crash(faultfs.Keep, 0), expects: w.foretell(now), moved: map[string][]byte{}}
 	now.put(t, j.disk, w.files)
-	j.prepareStore()
 	j.before = j.check("before", false)
 	j.walk("before the start")
 	if by == byRepair {
 		j.repair()
 	}
+	j.prepareStore()
 	j.run()
 	return j
 }
@@ -97,10 +99,11 @@ func (j *trial) run() {
 	j.again()
 }
 
-// prepareStore gives the queue its checkpoint database: bbolt, which needs a real file, only where that is damaged.
+// prepareStore gives the queue its checkpoint database: bbolt, which needs a real file, only where it is not the one of the world.
 func (j *trial) prepareStore() {
-	file, there := j.now[recovery.CheckpointFile]
-	if was := j.w.files[recovery.CheckpointFile]; there && len(was) == len(file) && &was[0] == &file[0] {
+	path := filepath.Join(dataDir, recovery.CheckpointFile)
+	file, err := vfs.ReadFile(j.disk, path, 1<<30)
+	if err == nil && bytes.Equal(file, j.w.files[recovery.CheckpointFile]) {
 		j.mem = checkpoint.NewMemory()
 		positions := map[string]checkpoint.Position{}
 		for name, p := range j.w.outputs {
@@ -112,11 +115,28 @@ func (j *trial) prepareStore() {
 		return
 	}
 	j.bolt = scratch(j.t)
-	if !there {
+	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	if err := vfs.WriteFile(vfs.OS(), filepath.Join(j.bolt, recovery.CheckpointFile), file); err != nil {
+	if err == nil {
+		err = vfs.WriteFile(vfs.OS(), filepath.Join(j.bolt, recovery.CheckpointFile), file)
+	}
+	if err != nil {
 		j.t.Fatal(err)
+	}
+}
+
+// returnStore puts the database where fsck looks for it.
+func (j *trial) returnStore() {
+	if j.bolt == "" {
+		return
+	}
+	file, err := vfs.ReadFile(vfs.OS(), filepath.Join(j.bolt, recovery.CheckpointFile), 1<<30)
+	if err == nil {
+		err = vfs.WriteFile(j.disk, filepath.Join(dataDir, recovery.CheckpointFile), file)
+	}
+	if err != nil {
+		j.fail("I4", "the checkpoint database after the end: %v", err)
 	}
 }
 
@@ -217,6 +237,7 @@ func (j *trial) end(when string) {
 	if err := j.q.Close(); err != nil {
 		j.fail("I4", "the end of %s: %v", when, err)
 	}
+	j.returnStore()
 }
 
 // scrubbed waits for a whole pass of the scrubber.
@@ -348,6 +369,3 @@ func (j *trial) err() error {
 	}
 	return errors.New(strings.Join(slices.Compact(j.findings), "\n\t"))
 }
-
-// repair is the command.
-func (j *trial) repair() {}

@@ -25,6 +25,7 @@ const (
 // world is a queue directory before its damage, and what is known of it. It is written frame by frame as the queue writes it, with
 // salts and times that are always the same: a seed stands for the same bytes in every run.
 type world struct {
+	t        testing.TB
 	disk     *faultfs.FS // all of it durable; nobody changes it
 	files    image
 	segs     []*seg
@@ -74,7 +75,7 @@ func build(t testing.TB, size uint64, fill func(b *builder)) *world {
 	t.Helper()
 	b := &builder{
 		t: t, rng: rand.New(rand.NewPCG(size, 5)), size: size, queue: segment.ID{1, 2, 3}, next: 1, codec: segment.None,
-		w: &world{disk: faultfs.New(), payloads: map[uint64]string{}, outputs: map[string]checkpoint.Position{}},
+		w: &world{t: t, disk: faultfs.New(), payloads: map[uint64]string{}, outputs: map[string]checkpoint.Position{}},
 	}
 	b.must(b.w.disk.MkdirAll(filepath.Join(dataDir, recovery.SegmentDir)))
 	b.restart()
@@ -95,7 +96,7 @@ func (b *builder) restart() {
 	b.t.Helper()
 	b.epoch = segment.Epoch{Starts: b.epoch.Starts + 1, Random: 77}
 	line := fmt.Sprintf(`{"id":%q,"starts":%d,"format":1`, b.queue, b.epoch.Starts)
-	line += fmt.Sprintf(",\"crc\":\"%08x\"}\n", crc32.Checksum([]byte(line), crc32.MakeTable(crc32.Castagnoli)))
+	line += fmt.Sprintf(",\"crc\":\"%08x\"}\n", castagnoli([]byte(line)))
 	b.must(vfs.WriteFile(b.w.disk, filepath.Join(dataDir, "identity"), []byte(line)))
 }
 
@@ -345,6 +346,8 @@ func (i image) put(t testing.TB, fsys *faultfs.FS, before image) {
 		must(fsys.SyncDir(filepath.Join(dataDir, dir)))
 	}
 }
+
+func castagnoli(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
 func sorted[V any](m map[string]V) []string {
 	var names []string

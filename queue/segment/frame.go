@@ -77,8 +77,13 @@ type FrameHeader struct {
 // Size is the length of the frame in the file: header, meta and body, padded to 8 bytes.
 func (h FrameHeader) Size() int64 { return align(FrameHeaderSize + h.payload()) }
 
-// Last is the sequence of the last record; First-1 where there is none.
-func (h FrameHeader) Last() uint64 { return h.First + uint64(h.Count) - 1 }
+// Last is the sequence of the last record; First-1 where there is none, and 0 where First is.
+func (h FrameHeader) Last() uint64 {
+	if h.First == 0 {
+		return 0
+	}
+	return h.First + uint64(h.Count) - 1
+}
 
 // payload is the length of meta and body.
 func (h FrameHeader) payload() int64 { return int64(h.Meta) + int64(h.Stored) }

@@ -70,6 +70,18 @@ func TestFrameHeaderIsBoundToItsPlace(t *testing.T) {
 	}
 }
 
+// TestLastSequence: a frame that has no sequence, which a type to come may have, is not taken for one beyond all numbers.
+func TestLastSequence(t *testing.T) {
+	for _, c := range []struct {
+		h    FrameHeader
+		want uint64
+	}{{FrameHeader{First: 5, Count: 3}, 7}, {FrameHeader{First: 5}, 4}, {FrameHeader{}, 0}, {FrameHeader{Type: 200, Count: 9}, 0}} {
+		if got := c.h.Last(); got != c.want {
+			t.Errorf("%+v ends with %d, want %d", c.h, got, c.want)
+		}
+	}
+}
+
 func TestFrameHeaderRules(t *testing.T) {
 	good := FrameHeader{Type: Data, First: 1, Count: 2, Stored: 100, Raw: 100, Meta: 10}
 	bodiless := FrameHeader{Type: Marker, First: 1}
