@@ -50,6 +50,17 @@ func (r Ranges) Without(first, last uint64) []Range {
 	return left
 }
 
+// Within is what of the sequences from first to last is in r.
+func (r Ranges) Within(first, last uint64) []Range {
+	var found []Range
+	for _, part := range r {
+		if lo, hi := max(part.First, first), min(part.Last, last); lo <= hi {
+			found = append(found, Range{lo, hi})
+		}
+	}
+	return found
+}
+
 // Count is how many sequences are in the set.
 func (r Ranges) Count() uint64 {
 	var n uint64

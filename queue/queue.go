@@ -161,7 +161,7 @@ func open(opt Options) (*Queue, error) {
 		}
 		opt.Log.Warn("checkpoints were damaged; positions come from the log", "what", p.What, "moved_to", p.MovedTo)
 	}
-	recent, err := checkpoint.WithRecent(store, opt.FS, filepath.Join(opt.Dir, "checkpoints.recent"))
+	recent, err := checkpoint.WithRecent(store, opt.FS, filepath.Join(opt.Dir, recovery.RecentFile))
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"logmule/checkpoint"
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 )
@@ -53,12 +54,16 @@ type checker struct {
 	opt    CheckOptions
 	report Report
 
-	queue segment.ID
-	sums  ledgerSums
-	live  bool // another process writes
-	all   bool // the positions of sources are wanted too
-	parts []*part
-	mark  uint64
+	queue   segment.ID
+	sums    ledgerSums
+	live    bool // another process writes
+	all     bool // the positions of sources are wanted too
+	stored  map[string]checkpoint.Position
+	whole   bool // stored has all that was saved before anything was deleted
+	outputs map[string]checkpoint.Position
+	told    map[string][]byte // what else the positions in the log say
+	parts   []*part
+	mark    uint64
 
 	progress struct {
 		sync.Mutex // guards done, and the call of opt.Progress
@@ -83,7 +88,7 @@ func (c *checker) prepare() error {
 	if err != nil {
 		return err
 	}
-	c.queue, c.live = id, locked(c.fsys, c.dir)
+	c.live = !c.all && locked(c.fsys, c.dir) // a repair holds the lock itself
 	if lost != nil {
 		c.report.note(fmt.Sprintf("no identity, the next start makes it again from the segments (%v)", lost))
 	}
@@ -94,33 +99,26 @@ func (c *checker) prepare() error {
 		return err
 	}
 	c.report.noteLedger(c.sums.bad)
-	found, notes, err := list(c.fsys, c.dir)
-	if err != nil {
+	c.peek() // before the segments: what a daemon delivers meanwhile may be in none of them
+	var notes []string
+	if c.parts, c.queue, notes, err = stock(c.fsys, c.dir, id, 0); err != nil {
 		return err
 	}
 	for _, n := range notes {
 		c.report.note(n)
 	}
-	for _, l := range found {
-		p, f, err := openPart(c.fsys, l)
-		if err != nil {
-			return err
-		}
-		if f != nil {
-			if err := f.Close(); err != nil {
-				return fmt.Errorf("close segment %s: %w", l.path, err)
-			}
-		}
-		c.parts = append(c.parts, p)
-		c.progress.total += l.size
+	for _, p := range c.parts {
+		c.progress.total += p.size
 	}
-	for _, p := range slices.Backward(c.parts) {
-		if c.queue == (segment.ID{}) && p.normal() {
-			c.queue = p.header.Queue
-		}
-		p.disown(c.queue)
+	if lost == nil && c.queue != id {
+		c.report.note(otherIdentity(id, c.queue))
 	}
 	return nil
+}
+
+// peek reads the stored positions. A database that a daemon writes is of no use.
+func (c *checker) peek() {
+	c.stored, c.whole = stored(c.fsys, c.dir, !c.live)
 }
 
 // readAll reads the segments, as many at a time as there are workers.
@@ -228,8 +226,16 @@ func (c *checker) pass(n int64) error {
 func (c *checker) judge() ([]finding, error) {
 	const rounds = 3
 	for round := 1; ; round++ {
-		c.mark = c.durable()
-		j := judge{parts: c.parts, mark: c.mark, end: c.mark}
+		var bad []string
+		c.outputs, c.told, bad = known(c.parts, c.stored)
+		for _, name := range bad {
+			c.report.note(fmt.Sprintf("the position of output %s in the log cannot be read", name))
+		}
+		c.mark = durable(c.parts, c.outputs)
+		j := judge{parts: c.parts, mark: c.mark, end: given(c.parts, c.mark, &c.sums)}
+		if c.whole { // else what is not there may have been delivered and deleted
+			j.owed = c.sums.owed(c.outputs, j.end)
+		}
 		found := j.findings()
 		suspects := c.suspects(found, round)
 		if len(suspects) == 0 || round > rounds {
@@ -243,31 +249,6 @@ func (c *checker) judge() ([]finding, error) {
 			c.parts[i] = p
 		}
 	}
-}
-
-// durable is the mark as far as the log tells it.
-func (c *checker) durable() uint64 {
-	outputs, _, bad := split(c.positions())
-	for _, name := range bad {
-		c.report.note(fmt.Sprintf("the position of output %s in the log cannot be read", name))
-	}
-	mark := proven(outputs)
-	for _, p := range c.parts {
-		if p.normal() {
-			mark = max(mark, p.mark)
-		}
-	}
-	return mark
-}
-
-func (c *checker) positions() map[string][]byte {
-	var gathered []*gatherer
-	for _, p := range c.parts {
-		if p.normal() {
-			gathered = append(gathered, p.positions)
-		}
-	}
-	return merge(gathered)
 }
 
 // suspects are the segments (by their index) with damage that have changed since they were read. Of a live queue an
@@ -305,10 +286,9 @@ func (c *checker) judged(found []finding) []finding {
 func (c *checker) describe(found []finding) error {
 	r := &c.report
 	r.count(c.parts)
-	outputs, _, _ := split(c.positions())
-	r.outputs(outputs)
+	r.outputs(c.outputs)
 	found = withoutIdle(slices.DeleteFunc(found, func(f finding) bool { return c.past(f) }))
-	x := explainer{ctx: c.ctx, fsys: c.fsys, parts: c.parts, outputs: outputs, source: c.opt.Source}
+	x := explainer{ctx: c.ctx, fsys: c.fsys, parts: c.parts, outputs: c.outputs, source: c.opt.Source}
 	lost, err := x.explain(found)
 	if err != nil {
 		return err
@@ -366,6 +346,9 @@ func withoutIdle(found []finding) []finding {
 // book puts damage into the report, with what a repair would do.
 func (c *checker) book(f finding, lost *Lost) {
 	r := &c.report
+	if f.part != nil && f.part.stray != "" {
+		r.note(f.part.told())
+	}
 	action := f.action
 	switch {
 	case action != "":
@@ -385,12 +368,12 @@ func (c *checker) book(f finding, lost *Lost) {
 // seal of the one before it may be under way; a start seals both. An older one lacks it where the disk refused it, and then
 // the log says so in each segment that has come after these two.
 func (c *checker) unsealed() {
-	told, lacking := c.positions(), c.lacking()
+	lacking := c.lacking()
 	for _, p := range slices.Backward(c.parts) {
 		if !p.normal() || p.size == 0 || p.sealed {
 			continue
 		}
-		_, refused := told[UnsealedKey(p.name)]
+		_, refused := c.told[UnsealedKey(p.name)]
 		switch {
 		case !p.holdsRecords():
 			c.report.note(fmt.Sprintf("segment %s holds no records", p.name))
@@ -406,12 +389,12 @@ func (c *checker) unsealed() {
 
 // lacking are the segments that should have a trailer.
 func (c *checker) lacking() (all []*part) {
-	pending, told := 2, c.positions()
+	pending := 2
 	for _, p := range slices.Backward(c.parts) {
 		if !p.normal() || p.size == 0 || !p.holdsRecords() {
 			continue
 		}
-		if pending--; pending < 0 && !p.sealed && told[UnsealedKey(p.name)] == nil {
+		if pending--; pending < 0 && !p.sealed && c.told[UnsealedKey(p.name)] == nil {
 			all = append(all, p)
 		}
 	}

@@ -61,7 +61,7 @@ func TestTornAtEveryByte(t *testing.T) {
 	}
 }
 
-// TestStrangers is what a start leaves alone.
+// TestStrangers is what a start leaves alone, and a segment of another queue, which it moves out of the way.
 func TestStrangers(t *testing.T) {
 	b := newBuilder(t)
 	b.killed(5)
@@ -78,13 +78,16 @@ func TestStrangers(t *testing.T) {
 	if state.Next != 6 || len(state.Segments) != 1 || len(state.Empty) != 0 || state.Epoch.Starts != 2 {
 		t.Errorf("state %+v", state)
 	}
-	if len(state.Report.Notes) != 4 || !state.Report.Clean {
+	if len(state.Report.Notes) != 4 || state.Report.LostRecords > 0 {
 		t.Errorf("notes %q", state.Report.Notes)
 	}
-	for _, name := range []string{"notes.txt", "99999999999999999999-0000000000000001.seg", foreign.Name().String()} {
+	for name, now := range map[string]string{
+		"notes.txt": dir + "notes.txt", "99999999999999999999-0000000000000001.seg": dir + "99999999999999999999-0000000000000001.seg",
+		foreign.Name().String(): testDir + "/quarantine/" + foreign.Name().String() + ".stray",
+	} {
 		was, err := vfs.ReadFile(before, dir+name, 1<<20)
 		b.must(err)
-		if is, err := vfs.ReadFile(b.fs, dir+name, 1<<20); err != nil || string(is) != string(was) {
+		if is, err := vfs.ReadFile(b.fs, now, 1<<20); err != nil || string(is) != string(was) {
 			t.Errorf("%s was changed (%v)", name, err)
 		}
 	}
@@ -108,7 +111,7 @@ func TestNewerFormat(t *testing.T) {
 	}
 }
 
-// TestMisnamed reads everything where names cannot be relied on, so that no sequence is used twice.
+// TestMisnamed: the header says which segment it is. Each gets its own name back, and none is lost.
 func TestMisnamed(t *testing.T) {
 	b := newBuilder(t)
 	for range 5 {
@@ -118,13 +121,39 @@ func TestMisnamed(t *testing.T) {
 	b.must(b.fs.Rename(first, "/data/x"))
 	b.must(b.fs.Rename(last, first))
 	b.must(b.fs.Rename("/data/x", last))
+	if got := surviving(t, b.fs).String(); got != "1-25" {
+		t.Errorf("with wrong names %s can be read", got)
+	}
+	if r := check(t, b.fs); r.Clean || len(r.Damage) != 2 || r.LostRecords > 0 || r.Records != 25 || r.Damage[0].Cause != causeName {
+		t.Errorf("fsck: %d records, %+v", r.Records, r.Damage)
+	}
+	if got := len(survey(t, b.fs).Segments); got != 5 {
+		t.Errorf("stat shows %d segments", got)
+	}
 	state := mustStart(t, b.fs, nil)
 	if state.Next != 26 {
 		t.Errorf("next is %d, and 25 was given", state.Next)
 	}
-	if len(state.Segments) != 3 {
-		t.Errorf("segments %+v", state.Segments)
+	if len(state.Segments) != 5 || state.Report.LostRecords > 0 {
+		t.Errorf("segments %+v, %+v", state.Segments, state.Report)
 	}
+	for i, name := range b.made {
+		if p, _, err := openPart(b.fs, listed{name: name, path: b.path(i), size: b.sizeOf(i)}); err != nil || p.misnamed || p.header.Name() != name {
+			t.Errorf("%s is %s (%v)", name, p.header.Name(), err)
+		}
+	}
+	if r := check(t, b.fs); !r.Clean {
+		t.Errorf("fsck after the start: %+v", r.Damage)
+	}
+}
+
+func survey(t testing.TB, fsys vfs.FS) Survey {
+	t.Helper()
+	s, err := TakeSurvey(fsys, testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // TestIdentity is how the identity survives, or comes back.

@@ -61,3 +61,8 @@ func writeIdentity(fsys vfs.FS, dir string, id segment.ID, starts uint64) error 
 
 // missing tells whether an identity was lost because it never was there.
 func missing(lost error) bool { return errors.Is(lost, fs.ErrNotExist) }
+
+// otherIdentity is the note where no segment is of the queue that the identity names.
+func otherIdentity(said, is segment.ID) string {
+	return fmt.Sprintf("%s says queue %s, and every segment says %s: it is made again from the segments", identityFile, said, is)
+}

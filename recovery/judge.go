@@ -3,6 +3,7 @@ package recovery
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
@@ -25,43 +26,55 @@ type finding struct {
 
 // judge decides what the holes in a row of neighbouring segments are. There is one of it, for Start and Check alike.
 type judge struct {
-	parts []*part // in order; those that are not normal only excuse what is missing around them
-	mark  uint64  // the durable mark: every sequence up to it was once on stable storage
-	end   uint64  // last sequence that was ever given, as far as is known; at least mark
+	parts []*part           // in order; those that are not normal only excuse what is missing around them, or are to blame for it
+	mark  uint64            // the durable mark: every sequence up to it was once on stable storage
+	end   uint64            // last sequence that was ever given, as far as is known; at least mark
+	owed  checkpoint.Ranges // sequences up to end that some output has not done: those before the first segment are lost
 }
 
 func (j *judge) findings() []finding {
 	var found []finding
-	for i, p := range j.parts {
-		if !p.normal() {
-			continue
-		}
-		n := neighbour{p: p}
-		for _, after := range j.parts[i+1:] {
-			if after.normal() {
-				n.next = after
-				break
-			}
-			n.opaque = n.opaque || after.opaque
-		}
-		found = append(found, j.within(n)...)
-		if f, ok := j.between(n); ok {
-			found = append(found, f)
+	n := neighbour{}
+	for _, p := range j.parts {
+		switch {
+		case p.normal():
+			n.next = p
+			found = append(found, j.around(n)...)
+			n = neighbour{p: p}
+		case p.blank:
+			n.blanks = append(n.blanks, p)
+		case p.stray != "":
+			found = append(found, p.strayFinding())
+		default:
+			n.opaque = n.opaque || p.opaque
 		}
 	}
-	return found
+	return append(found, j.around(n)...)
 }
 
 // neighbour is a segment and what follows it.
 type neighbour struct {
-	p, next *part // next is nil behind the newest
-	opaque  bool  // between the two are files that may hold anything
+	p, next *part   // p is nil before the oldest one, next behind the newest
+	opaque  bool    // between the two are files that may hold anything
+	blanks  []*part // between the two, by their names: files of which nothing is left
+}
+
+// around is what is wrong in one segment and behind it.
+func (j *judge) around(n neighbour) []finding {
+	var found []finding
+	if n.p != nil {
+		found = j.within(n)
+	}
+	return append(found, j.between(n)...)
 }
 
 // within is what is wrong in one segment.
 func (j *judge) within(n neighbour) []finding {
 	p := n.p
 	found := append([]finding(nil), p.problems...)
+	if p.misnamed {
+		found = append(found, finding{part: p, segment: p.base(), cause: causeName, action: wouldRename})
+	}
 	if p.badHeader != nil && !p.sealed && p.frames > 0 {
 		found = append(found, finding{part: p, segment: p.name.String(), span: span{0, segment.HeaderSize}, cause: causeHeader})
 	}
@@ -93,13 +106,6 @@ func (j *judge) tail(n neighbour) (finding, bool) {
 		part: p, segment: p.name.String(), span: h.span, cause: h.cause(), zero: h.zero, tail: true,
 		torn: !p.sealed && h.expected > j.mark,
 	}
-	if !p.identified && p.frames == 0 {
-		// Nothing says that this was ever a segment but its name.
-		f.cause, f.span, f.zero = causeHeader, span{0, h.offset + h.length}, false
-		if h.zero || h.length == 0 {
-			f.length, f.zero = min(p.size, segment.HeaderSize), p.blankHeader
-		}
-	}
 	if last := j.reaches(n); last >= h.expected {
 		f.lost = checkpoint.Range{First: h.expected, Last: last}
 		if h.length == 0 && f.cause == causeChecksum {
@@ -107,9 +113,8 @@ func (j *judge) tail(n neighbour) (finding, bool) {
 		}
 		return f, true
 	}
-	if !p.sealed && (f.cause != causeHeader || p.size <= segment.HeaderSize) {
-		// No record is missing: a seal that was not finished, a frame without records, or a segment that was not begun.
-		f.torn = true
+	if !p.sealed {
+		f.torn = true // no record is missing: a seal that was not finished, or a frame without records
 	}
 	return f, f.length > 0 && !f.zero
 }
@@ -131,22 +136,77 @@ func (j *judge) reaches(n neighbour) uint64 {
 	return p.last
 }
 
-// between judges the sequences from the end of one segment to the beginning of the next, or to the last one given.
-func (j *judge) between(n neighbour) (finding, bool) {
-	if n.opaque {
-		return finding{}, false
-	}
-	first, last := max(n.p.next, j.reaches(n)+1), j.end
-	f := finding{after: n.p, cause: causeMissing, torn: first > j.mark}
-	if n.next != nil {
-		last = n.next.name.First - 1
-		if n.next.identified && n.next.header.Previous.Salt != 0 && !n.p.isPrevious(n.next) {
-			// The name is exact where a single file is missing.
-			f.segment = segment.Name{First: first, Salt: n.next.header.Previous.Salt}.String()
+// between judges the sequences from the end of one segment to the beginning of the next, or to the last one given. A file of which
+// nothing is left is to blame where its name says that it begins there; where nothing is missing, it never was a segment.
+func (j *judge) between(n neighbour) []finding {
+	var found []finding
+	for _, hole := range j.missing(n) {
+		for _, p := range n.blanks {
+			if hole.First <= p.name.First && p.name.First <= hole.Last {
+				if p.name.First > hole.First {
+					found = append(found, j.absent(n, checkpoint.Range{First: hole.First, Last: p.name.First - 1}))
+				}
+				hole.First = p.name.First
+				n.blanks = slices.DeleteFunc(slices.Clone(n.blanks), func(b *part) bool { return b == p })
+				found = append(found, j.emptied(p, hole))
+				hole.First = hole.Last + 1
+				break
+			}
+		}
+		if hole.First <= hole.Last {
+			found = append(found, j.absent(n, hole))
 		}
 	}
-	f.lost = checkpoint.Range{First: first, Last: last}
-	return f, last >= first
+	for _, p := range n.blanks {
+		found = append(found, j.emptied(p, checkpoint.Range{}))
+	}
+	return found
+}
+
+// missing are the sequences between two neighbours.
+func (j *judge) missing(n neighbour) []checkpoint.Range {
+	last := j.end
+	if n.next != nil {
+		last = n.next.header.First - 1
+	}
+	switch {
+	case n.opaque:
+		return nil
+	case n.p == nil:
+		missing := slices.Clone(j.owed)
+		for _, p := range n.blanks {
+			if n.next != nil && n.next.identified && n.next.header.Previous.Salt == p.name.Salt {
+				missing = missing.Add(p.name.First, last) // the name is the true one
+			}
+		}
+		return missing.Within(1, last)
+	}
+	if first := max(n.p.next, j.reaches(n)+1); first <= last {
+		return []checkpoint.Range{{First: first, Last: last}}
+	}
+	return nil
+}
+
+// absent is a segment that is not there.
+func (j *judge) absent(n neighbour, lost checkpoint.Range) finding {
+	f := finding{after: n.p, cause: causeMissing, torn: lost.First > j.mark, lost: lost}
+	if n.next != nil && n.next.identified && n.next.header.Previous.Salt != 0 && (n.p == nil || !n.p.isPrevious(n.next)) {
+		// The name is exact where a single file is missing.
+		f.segment = segment.Name{First: lost.First, Salt: n.next.header.Previous.Salt}.String()
+	}
+	return f
+}
+
+// emptied is a file of which nothing is left but its name, and, where that explains them, the sequences that are missing.
+func (j *judge) emptied(p *part, lost checkpoint.Range) finding {
+	f := finding{part: p, segment: p.base(), span: span{0, p.size}, cause: causeHeader, lost: lost, zero: p.void}
+	if lost.First == 0 {
+		f.cause, f.action = causeStranger, wouldQuarantine
+		f.torn, f.tail = p.leftover(), p.leftover()
+		return f
+	}
+	f.torn = lost.First > j.mark
+	return f
 }
 
 // tail is the hole behind the last good frame, of no length where the file ends there.
@@ -180,13 +240,41 @@ func (s *ledgerSums) history(f finding) bool {
 	return known && f.segment != ""
 }
 
+// owed is what some output has not done of the sequences up to end, without what the ledger says that it will not get. What comes
+// before or next to records that drop_oldest has dropped is not among it: it may have been in the hands of an output when it went,
+// and is written down when that output comes back.
+func (s *ledgerSums) owed(outputs map[string]checkpoint.Position, end uint64) checkpoint.Ranges {
+	var owed checkpoint.Ranges
+	for name, p := range outputs {
+		open := checkpoint.Ranges(p.Done).Without(max(p.Floor, 1), end)
+		for _, told := range []checkpoint.Ranges{
+			s.lost, s.missed[name], s.given[givenUp{CauseBacklog, name}], s.given[givenUp{CauseForgotten, name}],
+		} {
+			var left []checkpoint.Range
+			for _, r := range open {
+				left = append(left, told.Without(r.First, r.Last)...)
+			}
+			open = left
+		}
+		for _, r := range open {
+			if first := max(r.First, s.dropped+1); s.dropped == 0 || r.First > s.dropped+1 {
+				owed = owed.Add(first, r.Last)
+			}
+		}
+	}
+	return owed
+}
+
 // losses are the lines that the ledger needs for a finding: what of the lost sequences it does not have yet, or the
 // damaged place itself where they cost none.
 func (s *ledgerSums) losses(f finding, mark uint64, copied string) []Loss {
 	loss := Loss{Cause: f.cause, Segment: f.segment, Offset: f.offset, Length: f.length, Quarantine: copied, Acknowledged: AcknowledgedUnknown}
 	if f.lost.First == 0 {
-		if (f.torn && f.tail) || s.history(f) {
+		if (f.torn && f.tail) || f.cause == causeName || s.history(f) {
 			return nil
+		}
+		if f.cause == causeEpoch {
+			loss.First, loss.Last, loss.Count = f.part.header.First, f.part.seen, f.part.records
 		}
 		return []Loss{loss}
 	}
@@ -243,7 +331,7 @@ func (f finding) damage(action string) Damage {
 // count fills in how much there is.
 func (r *Report) count(parts []*part) {
 	for _, p := range parts {
-		if p.gone {
+		if p.gone || p.blank || p.stray != "" {
 			continue
 		}
 		r.Segments++

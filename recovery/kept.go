@@ -18,6 +18,7 @@ import (
 // Kinds of what is in quarantine.
 const (
 	KeptSegment     = "segment"     // a whole segment file, as it was before a healed or repaired one took its place
+	KeptStray       = "stray"       // a whole file that was in the way among the segments
 	KeptBytes       = "bytes"       // a range of a segment
 	KeptCheckpoints = "checkpoints" // a checkpoint database
 	KeptLeftover    = "leftover"    // a copy that was cut short; what it was to be of was not changed
@@ -88,7 +89,7 @@ func listQuarantine(fsys vfs.FS, dir string) ([]Kept, error) {
 		} else {
 			k.Kind = KeptOther
 		}
-		if k.Kind == KeptSegment {
+		if k.Kind == KeptSegment || k.Kind == KeptStray {
 			k.Length = k.Size
 		}
 		all = append(all, k)
@@ -130,6 +131,8 @@ func keptNamed(name string) Kept {
 		}
 	case isNumbered(rest, damagedSuffix):
 		k.Kind = KeptSegment
+	case isNumbered(rest, straySuffix):
+		k.Kind = KeptStray
 	default:
 		k.Kind = KeptBytes
 		if !k.parseRange(rest) {
@@ -166,7 +169,7 @@ func isNumber(text string) bool {
 }
 
 // policies are the causes of losses that no damage has caused.
-var policies = []string{CauseRewind, CauseBacklog, CauseForgotten, "drop_oldest", "drop_newest"}
+var policies = []string{CauseRewind, CauseEpoch, CauseBacklog, CauseForgotten, "drop_oldest", "drop_newest"}
 
 // keptLook looks into what is in one quarantine.
 type keptLook struct {
@@ -207,6 +210,11 @@ func (l *keptLook) explain(k *Kept) {
 	switch k.Kind {
 	case KeptSegment:
 		l.explainSegment(k)
+	case KeptStray:
+		if k.Cause == "" {
+			k.Cause = "not in the ledger"
+		}
+		k.Why = "was among the segments: " + Meaning(k.Cause) + "; nothing else has what is in it"
 	case KeptLeftover:
 		k.LosesNothing, k.Why = true, "a copy that was cut short; what it was to be of was not changed"
 	case KeptCheckpoints:

@@ -85,7 +85,7 @@ func ShowQuarantined(fsys vfs.FS, dir, name string) (KeptContent, error) {
 
 func (c *KeptContent) read(f vfs.File) error {
 	switch c.Kind {
-	case KeptSegment:
+	case KeptSegment, KeptStray:
 		return c.readSegment(f)
 	case KeptBytes:
 		// Frames know where they stand.

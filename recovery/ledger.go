@@ -62,6 +62,10 @@ const (
 	CauseNotStored  = "not stored at stop"
 )
 
+// CauseEpoch is the cause of records in a segment of another life of the queue that was moved to quarantine, since the queue has given
+// their sequences again: other records have them, and what happens to those is written down as if there was no such line.
+const CauseEpoch = "other epoch"
+
 // Ledger is the open loss ledger of a data directory: appended to, synced, never changed. Lines that a crash tore are
 // passed over. Its methods may be called from several goroutines.
 type Ledger struct {
@@ -89,6 +93,7 @@ type ledgerSums struct {
 	lost    checkpoint.Ranges             // sequences that no output will get
 	spots   map[spot]struct{}             // places that are written down
 	causes  causeSums
+	dropped uint64 // the last sequence of drop_oldest
 }
 
 // givenUp is by whom, and why.
@@ -156,6 +161,16 @@ func (s *ledgerSums) book(loss Loss) {
 	if loss.Cause == CauseRewind {
 		return
 	}
+	if loss.Segment != "" {
+		s.spots[spot{loss.Segment, loss.Offset}] = struct{}{}
+	}
+	if loss.Cause == CauseEpoch {
+		s.records += loss.Count
+		return
+	}
+	if loss.Cause == CauseDropOldest {
+		s.dropped = max(s.dropped, loss.Last)
+	}
 	if loss.First == 0 {
 		s.records += loss.Count
 	} else {
@@ -170,9 +185,6 @@ func (s *ledgerSums) book(loss Loss) {
 	}
 	if len(loss.Outputs) == 0 {
 		s.lost = s.lost.Add(loss.First, loss.Last)
-	}
-	if loss.Segment != "" {
-		s.spots[spot{loss.Segment, loss.Offset}] = struct{}{}
 	}
 }
 

@@ -7,11 +7,15 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 )
+
+// namedSuffix is of a segment that had the name of another one and waits until its own is free.
+const namedSuffix = ".named"
 
 // listed is a file of the segment directory that has a segment's name.
 type listed struct {
@@ -34,7 +38,7 @@ func list(fsys vfs.FS, dir string) ([]listed, []string, error) {
 	var found []listed
 	var notes []string
 	for _, info := range infos {
-		name, ok := segment.ParseName(info.Name())
+		name, ok := segment.ParseName(strings.TrimSuffix(info.Name(), namedSuffix))
 		switch {
 		case isHealing(info.Name()): // of no use to anybody, and the next start removes it
 		case !ok || name.First == 0 || name.First > segment.MaxSequence:
@@ -42,7 +46,7 @@ func list(fsys vfs.FS, dir string) ([]listed, []string, error) {
 		case !info.Mode().IsRegular():
 			notes = append(notes, fmt.Sprintf("%s/%s is no regular file: not opened, left alone", SegmentDir, info.Name()))
 		default:
-			found = append(found, listed{name: name, path: segmentPath(dir, name), size: info.Size(), changed: info.ModTime()})
+			found = append(found, listed{name: name, path: filepath.Join(dir, SegmentDir, info.Name()), size: info.Size(), changed: info.ModTime()})
 		}
 	}
 	slices.SortStableFunc(found, func(a, b listed) int { return cmp.Compare(a.name.First, b.name.First) })

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
@@ -30,10 +31,15 @@ type part struct {
 	// aside says why the file is none of ours to read: it is left as it is. opaque: it may hold any sequences.
 	aside    string
 	opaque   bool
-	misnamed bool // the file is another segment than its name says
+	blank    bool   // nothing but its name says that it is a segment
+	void     bool   // and it has nothing but zeros
+	misnamed bool   // the file has another name than the segment in it, whose name is the one that counts
+	stray    string // a segment that is not to be read with the others: the cause, as in a report
+	rival    *part  // of a stray: the segment that has its sequences
 	newer    *UnknownFormatError
-	gone     bool // it vanished since it was listed
-	stuck    bool // its bad bytes could not be copied: it must not be changed
+	gone     bool   // it vanished since it was listed
+	stuck    bool   // its bad bytes could not be copied: it must not be changed
+	keptAs   string // where in the data directory a file goes that is moved out of the way
 
 	problems []finding        // of a sealed segment, besides its frames: header, index, parity, stripes
 	healing  *segment.Healing // what it can be made into; nil: not known, or not sealed
@@ -66,13 +72,64 @@ func inspect(f vfs.File, l listed) *part {
 	if terr == nil && trailer.Header.Salt == p.header.Salt {
 		p.sealed, p.trailer = true, trailer
 	}
-	if p.identified && p.header.Name() != l.name {
-		p.misnamed = true
-		p.aside = fmt.Sprintf("segment %s is %s by its header: left alone; rename it to that to have it read", l.name, p.header.Name())
-	}
+	p.recognize(f)
 	p.next, p.last, p.seen, p.end = p.header.First, p.header.First-1, p.header.First-1, segment.HeaderSize
 	return p
 }
+
+// recognize finds out which segment this is where header and name do not agree. A name alone proves nothing: a file without a
+// header, a trailer or a frame of the segment that it is named after is no segment.
+func (p *part) recognize(f io.ReaderAt) {
+	switch {
+	case !p.identified:
+		framed, zero := frames(f, p.name.Salt, p.size)
+		p.blank, p.void = !framed, !framed && zero && p.blankHeader
+		if p.blank && !p.void {
+			p.revive(f)
+		}
+	case p.header.Name() == p.name, p.sealed || framed(f, p.header.Salt, p.size) || !framed(f, p.name.Salt, p.size):
+		p.name = p.header.Name()
+	default: // the header block is that of another segment
+		p.header, _ = segment.ReadHeader(io.NewSectionReader(f, 0, 0), p.size, p.name)
+		p.identified, p.badHeader = false, segment.ErrMalformed
+	}
+	p.misnamed = !p.blank && p.base() != p.name.String()
+}
+
+// revive tries what the parity gives back of a file without a good frame.
+func (p *part) revive(f io.ReaderAt) {
+	h, err := segment.Diagnose(f, p.size, p.name)
+	if err == nil && h.Trailer.Header.Name() == p.name {
+		p.blank, p.identified, p.sealed, p.header, p.trailer, p.healing = false, true, true, h.Trailer.Header, h.Trailer, h
+	}
+}
+
+func framed(f io.ReaderAt, salt uint64, size int64) bool {
+	found, _ := frames(f, salt, size)
+	return found
+}
+
+// frames tells whether there is a frame of the segment with this salt, and if not whether there are only zeros in their place.
+func frames(f io.ReaderAt, salt uint64, size int64) (found, zero bool) {
+	const most = segment.MaxSegment + segment.MaxSegment/8 // with what follows the frames
+	zero = size <= most
+	for sc := segment.NewScanner(f, salt, segment.HeaderSize, min(size, most)); ; {
+		p, err := sc.Next()
+		if err != nil {
+			return false, zero
+		}
+		if !p.Bad {
+			return true, false
+		}
+		zero = zero && p.Zero
+	}
+}
+
+// leftover tells whether a file is what a power loss leaves of a segment that was just begun.
+func (p *part) leftover() bool { return p.blank && (p.void || p.size <= segment.HeaderSize) }
+
+// base is the name of the file.
+func (p *part) base() string { return filepath.Base(p.path) }
 
 // setNewer notes that the file needs a newer logmule.
 func (p *part) setNewer(err error) bool {
@@ -102,16 +159,17 @@ func openPart(fsys vfs.FS, l listed) (*part, vfs.File, error) {
 	}
 }
 
-// disown sets a segment of another queue aside.
+// disown keeps a segment of another queue out.
 func (p *part) disown(queue segment.ID) {
 	none := segment.ID{}
 	if id := p.header.Queue; p.normal() && id != queue && id != none && queue != none {
-		p.aside = fmt.Sprintf("segment %s belongs to another queue (%s): left alone", p.name, id)
+		p.stray = causeQueue
 	}
 }
 
-// normal tells whether the part takes part: it is there and ours to read.
-func (p *part) normal() bool { return p.aside == "" && !p.gone }
+// normal tells whether the part takes part: it is there, known to be a segment of the queue, and ours to read. Only such a
+// file says anything about others, where they end or what is missing.
+func (p *part) normal() bool { return p.aside == "" && !p.gone && !p.blank && p.stray == "" }
 
 // holdsRecords tells whether any sequence is its own.
 func (p *part) holdsRecords() bool { return p.last >= p.header.First }
@@ -177,7 +235,7 @@ func (p *part) limit(next *part) uint64 {
 	if next == nil {
 		return segment.MaxSequence
 	}
-	limit := next.name.First - 1
+	limit := next.header.First - 1
 	if p.isPrevious(next) {
 		limit = min(limit, next.header.Previous.Last)
 	}

@@ -2,10 +2,13 @@ package recovery
 
 import (
 	"maps"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
+	"logmule/queue/vfs"
 )
 
 // unsealedPrefix begins the keys that name the segments which the queue had to leave without a trailer.
@@ -154,6 +157,69 @@ func split(values map[string][]byte) (outputs map[string]checkpoint.Position, ot
 		outputs[name] = p
 	}
 	return outputs, others, bad
+}
+
+// stored are the positions beside the log, as far as they are sound. whole: the database is, and no position is ahead of that for
+// which anything was deleted.
+func stored(fsys vfs.FS, dir string, database bool) (all map[string]checkpoint.Position, whole bool) {
+	all = make(map[string]checkpoint.Position)
+	if database {
+		found, findings, err := checkpoint.Examine(fsys, filepath.Join(dir, CheckpointFile))
+		maps.Copy(all, found)
+		whole = err == nil && len(findings) == 0
+	}
+	for key, p := range checkpoint.ReadRecent(fsys, filepath.Join(dir, RecentFile)) {
+		all[key] = checkpoint.Latest(p, all[key])
+	}
+	return all, whole
+}
+
+// known are the positions after the newest of these parts, those of outputs with the stored ones, and the outputs whose value
+// cannot be read.
+func known(parts []*part, stored map[string]checkpoint.Position) (outputs map[string]checkpoint.Position, others map[string][]byte, bad []string) {
+	var gathered []*gatherer
+	for _, p := range parts {
+		if p.normal() {
+			gathered = append(gathered, p.positions)
+		}
+	}
+	outputs, others, bad = split(merge(gathered))
+	for key, p := range stored {
+		if name, ok := checkpoint.OutputName(key); ok {
+			outputs[name] = checkpoint.Latest(p, outputs[name])
+		}
+	}
+	return outputs, others, bad
+}
+
+// durable is the mark as far as frames and positions prove it.
+func durable(parts []*part, outputs map[string]checkpoint.Position) uint64 {
+	mark := proven(outputs)
+	for _, p := range parts {
+		if p.normal() {
+			mark = max(mark, p.mark)
+		}
+	}
+	return mark
+}
+
+// given is the last sequence that was ever given, as far as parts, mark and ledger tell.
+func given(parts []*part, mark uint64, sums *ledgerSums) uint64 {
+	last := max(mark, sums.lost.Last())
+	bounded := false // a later segment says where a file ends that cannot be read
+	for _, p := range slices.Backward(parts) {
+		switch {
+		case p.opaque && !p.gone && !bounded:
+			last = max(last, p.lastPossible())
+		case p.normal():
+			last = max(last, p.seen, p.header.Previous.Last)
+			if p.identified {
+				last = max(last, p.header.First-1)
+			}
+			bounded = true
+		}
+	}
+	return last
 }
 
 // proven is the highest sequence that positions prove to have been durable: readers never pass the mark.

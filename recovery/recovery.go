@@ -29,6 +29,8 @@ const (
 	LockFile = "LOCK"
 	// CheckpointFile is the checkpoint database in the data directory.
 	CheckpointFile = "checkpoints.db"
+	// RecentFile is the file beside it that every step of an output is written to.
+	RecentFile = "checkpoints.recent"
 )
 
 // Options of Start. The zero value works.

@@ -42,7 +42,7 @@ func Repair(ctx context.Context, fsys vfs.FS, dir string, opt RepairOptions) (Re
 	if opt.MakeStore == nil {
 		opt.MakeStore = checkpoint.Make
 	}
-	r := repairer{starter: starter{fsys: fsys, dir: dir, opt: Options{Now: opt.Now}}, ctx: ctx, options: opt}
+	r := repairer{starter: starter{fsys: fsys, dir: dir, opt: Options{Now: opt.Now}, clears: true}, ctx: ctx, options: opt}
 	r.Report = newReport()
 	if err := r.refuse(); err != nil {
 		return r.Report, err
@@ -116,9 +116,6 @@ func (r *repairer) reader() *checker {
 
 func (r *repairer) run() (err error) {
 	removeHealing(r.fsys, r.dir)
-	if err := r.names(); err != nil {
-		return err
-	}
 	if r.ledger, err = OpenLedger(r.fsys, r.dir); err != nil {
 		return err
 	}
@@ -151,7 +148,15 @@ func (r *repairer) repair() error {
 	if err != nil {
 		return err
 	}
-	if err := r.settleAll(found); err != nil {
+	rest, err := r.settleOdd(found)
+	if err != nil {
+		if err := r.give("files that are in the way, or have wrong names, stay so, and nothing else was repaired", diskBlock, err); err != nil {
+			return err
+		}
+		return r.describeLeft()
+	}
+	r.Report.Repaired = r.Report.Repaired || len(rest) < len(found)
+	if err := r.settleAll(rest); err != nil {
 		return err
 	}
 	if err := r.interrupted(); err != nil {
@@ -179,12 +184,7 @@ func (r *repairer) judge() ([]finding, error) {
 		return nil, err
 	}
 	r.advance()
-	j := judge{parts: r.parts, mark: r.mark, end: r.Next - 1}
-	found := j.findings()
-	if f, ok := r.vanished(); ok {
-		found = append(found, f)
-	}
-	return found, nil
+	return r.findings(r.sums.owed(r.Outputs, r.Next-1)), nil
 }
 
 // interrupted is the error when the repair is to end, at a point where that leaves nothing half done.

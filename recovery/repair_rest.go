@@ -11,11 +11,7 @@ import (
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
-	"logmule/queue/vfs"
 )
-
-// recentFile is where outputs note how far they are between two saves of the checkpoint database.
-const recentFile = "checkpoints.recent"
 
 // loadStore takes over the positions beside the log, as far as they are sound.
 func (r *repairer) loadStore() error {
@@ -27,7 +23,7 @@ func (r *repairer) loadStore() error {
 	if r.stored == nil {
 		r.stored = map[string]checkpoint.Position{}
 	}
-	for key, p := range checkpoint.ReadRecent(r.fsys, filepath.Join(r.dir, recentFile)) {
+	for key, p := range checkpoint.ReadRecent(r.fsys, filepath.Join(r.dir, RecentFile)) {
 		r.stored[key] = checkpoint.Latest(p, r.stored[key])
 	}
 	return nil
@@ -138,127 +134,4 @@ func (r *repairer) restoreIdentity() error {
 	r.Report.Repaired = true
 	r.Report.note(fmt.Sprintf("the identity was lost and is made again from the segments (%v)", lost))
 	return nil
-}
-
-// move gives a file of the segment directory the name of the segment in it.
-type move struct {
-	from string // base name
-	to   segment.Name
-}
-
-const renamingSuffix = ".renaming" // of a file whose name another one still has, which has to go first
-
-// names gives every segment its own name.
-func (r *repairer) names() error {
-	c := r.reader()
-	if err := c.prepare(); err != nil {
-		return err
-	}
-	moves, err := wrongNames(c)
-	if err != nil {
-		return err
-	}
-	done, err := putNames(r.fsys, r.dir, moves)
-	for _, d := range done {
-		r.Report.Repaired = true
-		r.Report.add(d)
-	}
-	if err != nil {
-		return r.give("a segment keeps a wrong name", diskBlock, err)
-	}
-	return nil
-}
-
-// wrongNames are the files of this queue whose name is not theirs, those that a cut short putNames has left among them.
-func wrongNames(c *checker) ([]move, error) {
-	var moves []move
-	for _, p := range c.parts {
-		if p.misnamed && p.header.Queue == c.queue {
-			moves = append(moves, move{filepath.Base(p.path), p.header.Name()})
-		}
-	}
-	infos, err := c.fsys.ReadDir(filepath.Join(c.dir, SegmentDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("list segments of %s: %w", c.dir, err)
-	}
-	for _, info := range infos {
-		right, ok := strings.CutSuffix(info.Name(), renamingSuffix)
-		if name, is := segment.ParseName(right); ok && is && info.Mode().IsRegular() {
-			moves = append(moves, move{info.Name(), name})
-		}
-	}
-	return moves, nil
-}
-
-// putNames makes these moves, in an order in which nothing is ever replaced. It may be cut short at any point: what it has
-// then put under another name is found by the next call, and by the next start. A file whose right name has the segment
-// itself is a copy, and goes to quarantine.
-func putNames(fsys vfs.FS, dir string, moves []move) (done []Damage, err error) {
-	at := filepath.Join(dir, SegmentDir)
-	rename := func(from, to string) error {
-		if err := fsys.Rename(filepath.Join(at, from), filepath.Join(at, to)); err != nil {
-			return err
-		}
-		return fsys.SyncDir(at)
-	}
-	for len(moves) > 0 {
-		i := slices.IndexFunc(moves, func(m move) bool {
-			_, err := fsys.Stat(filepath.Join(at, m.to.String()))
-			return errors.Is(err, fs.ErrNotExist)
-		})
-		if i >= 0 {
-			m := moves[i]
-			if err := rename(m.from, m.to.String()); err != nil {
-				return done, err
-			}
-			done = append(done, Damage{Segment: m.to.String(), Cause: causeName, Action: didRename})
-			moves = slices.Delete(moves, i, i+1)
-			continue
-		}
-		m := moves[0]
-		j := slices.IndexFunc(moves, func(o move) bool { return o.from == m.to.String() })
-		if j < 0 {
-			size, err := setAside(fsys, dir, filepath.Join(at, m.from), m.to.String())
-			if err != nil {
-				return done, err
-			}
-			done = append(done, Damage{Segment: m.from, Length: size, Cause: causeDuplicate, Action: didQuarantine})
-			moves = moves[1:]
-			continue
-		}
-		waits := moves[j].to.String() + renamingSuffix
-		if _, err := fsys.Stat(filepath.Join(at, waits)); err == nil {
-			return done, fmt.Errorf("both %s and %s are segment %s; move one of them away", moves[j].from, waits, moves[j].to)
-		}
-		if err := rename(moves[j].from, waits); err != nil {
-			return done, err
-		}
-		moves[j].from = waits
-	}
-	return done, nil
-}
-
-// setAside moves a whole file to quarantine, by a second name there before the first one goes.
-func setAside(fsys vfs.FS, dir, path, as string) (int64, error) {
-	f, err := fsys.Open(path)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close() // it was only read
-	size, err := f.Size()
-	if err != nil {
-		return 0, err
-	}
-	whole := io.NewSectionReader(patient{f}, 0, size)
-	_, err = keepFile(fsys, dir, path, as+damagedSuffix, whole)
-	if errors.Is(err, errNoLink) {
-		_, err = Quarantine(fsys, dir, f, as, 0, size)
-	}
-	if err != nil {
-		return 0, err
-	}
-	if err := fsys.Remove(path); err != nil {
-		return 0, err
-	}
-	return size, fsys.SyncDir(filepath.Dir(path))
 }

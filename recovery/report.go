@@ -56,10 +56,13 @@ const (
 	causeHeader     = "header"
 	causeUnreadable = "unreadable"    // the disk returns an error, or a frame with a good checksum cannot be decoded
 	causeForeign    = "foreign bytes" // bytes behind the trailer
-	causeName       = "name"          // a segment's file has the name of another one
-	causeDuplicate  = "duplicate"     // a second file with records that another one has
-	causeStore      = "checkpoints"   // the checkpoint database
 	causeJump       = "missing"       // a jump of the sequences between two good frames
+	causeStore      = "checkpoints"   // the checkpoint database
+	causeName       = "name"          // a segment's file has the name of another one
+	causeStranger   = "no segment"    // a file that only its name makes a segment, where none is missing
+	causeQueue      = "other queue"   // a segment of another queue
+	causeCopy       = "duplicate"     // a segment that is there under its own name too
+	causeEpoch      = CauseEpoch      // a segment of another life of the queue, with sequences that were given again
 )
 
 // Actions: what a repair would do, and what has been done.
@@ -68,6 +71,7 @@ const (
 	wouldHeal       = "would heal"
 	wouldRebuild    = "would rebuild"
 	wouldLedger     = "would write down"
+	wouldRename     = "would rename"
 	didHeal         = "healed"
 	didQuarantine   = "quarantined"
 	didRebuild      = "rebuilt"

@@ -13,10 +13,13 @@ import (
 
 // settle copies bad bytes to quarantine, writes the ledger, and only then seals what was open.
 func (s *starter) settle() error {
-	j := judge{parts: s.parts, mark: s.mark, end: s.Next - 1}
-	found := j.findings()
-	if f, ok := s.vanished(); ok {
-		found = append(found, f)
+	var owed checkpoint.Ranges
+	if s.older == 0 && !slices.ContainsFunc(s.parts, (*part).normal) {
+		owed = s.sums.owed(s.Outputs, s.Next-1)
+	}
+	found, err := s.settleOdd(s.findings(owed))
+	if err != nil {
+		return err
 	}
 	var losses []Loss
 	for _, f := range found {
@@ -39,18 +42,26 @@ func (s *starter) settle() error {
 			s.Report.note(fmt.Sprintf("segment %s: frames from offset %d on stand in the next segment again", p.name, p.superseded.offset))
 		}
 	}
-	now := s.opt.Now().UTC()
-	for i := range losses {
-		losses[i].Time = now
-	}
-	if err := s.ledger.Add(losses...); err != nil {
-		return fmt.Errorf("%w; see to it that the disk has room and this user may write there", err)
+	if err := s.writeDown(losses); err != nil {
+		return err
 	}
 	for _, p := range s.parts {
 		s.heal(p)
 		if err := s.finish(p); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// writeDown adds to the ledger.
+func (s *starter) writeDown(losses []Loss) error {
+	now := s.opt.Now().UTC()
+	for i := range losses {
+		losses[i].Time = now
+	}
+	if err := s.ledger.Add(losses...); err != nil {
+		return fmt.Errorf("%w; see to it that the disk has room and this user may write there", err)
 	}
 	return nil
 }
@@ -83,17 +94,17 @@ func (s *starter) heal(p *part) {
 	}
 }
 
-// vanished is the finding where positions are all that is left of a log: what some output had not done is gone.
-func (s *starter) vanished() (finding, bool) {
-	if len(s.listed) > 0 || len(s.Outputs) == 0 {
-		return finding{}, false
+// findings are those of the parts, and of files that are in the way. What is missing before the oldest segment its
+// readers find, so that a start owes it only where there is nothing left that they could read.
+func (s *starter) findings(owed checkpoint.Ranges) []finding {
+	found := (&judge{parts: s.parts, mark: s.mark, end: s.Next - 1, owed: owed}).findings()
+	for _, p := range s.misnamed {
+		found = append(found, finding{part: p, segment: p.base(), cause: causeName, action: wouldRename})
 	}
-	first := s.Next
-	for _, p := range s.Outputs {
-		first = min(first, max(p.Floor, 1))
+	for _, p := range s.strays {
+		found = append(found, p.strayFinding())
 	}
-	f := finding{cause: causeMissing, lost: checkpoint.Range{First: first, Last: s.Next - 1}}
-	return f, first < s.Next
+	return found
 }
 
 // keep copies bytes of a segment to quarantine and returns the name of the copy. If that fails the segment is not to be
@@ -129,6 +140,8 @@ func (s *starter) book(f finding, copied string) {
 			s.Report.note(f.tornRecords())
 		}
 	case s.sums.history(f):
+	case f.cause == causeName:
+		s.Report.add(f.damage(didRename))
 	case copied != "":
 		s.Report.add(f.damage(didQuarantine))
 	case f.part != nil && f.part.stuck:
@@ -205,11 +218,14 @@ func (s *starter) seal(p *part) error {
 
 // describe fills in what the queue needs to know.
 func (s *starter) describe() {
-	older := s.listed[:s.older]
+	older, next := s.listed[:s.older], segment.Name{First: s.Next}
+	if i := slices.IndexFunc(s.parts, (*part).normal); i >= 0 {
+		next = s.parts[i].header.Name()
+	}
 	for i, l := range older {
-		next := segment.Name{First: s.Next}
-		if i+1 < len(s.listed) {
-			next = s.listed[i+1].name
+		next := next
+		if i+1 < len(older) {
+			next = older[i+1].name
 		}
 		s.Segments = append(s.Segments, Segment{Name: l.name, Size: l.size, Last: next.First - 1})
 		s.Report.Segments++
@@ -217,6 +233,9 @@ func (s *starter) describe() {
 		s.Report.Records += next.First - l.name.First
 	}
 	for _, p := range s.parts {
+		if p.leftover() && p.keptAs == "" && !p.stuck {
+			s.Empty = append(s.Empty, p.name)
+		}
 		if !p.normal() {
 			continue
 		}

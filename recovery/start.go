@@ -46,8 +46,14 @@ type starter struct {
 	listed []listed
 	parts  []*part // the newest ones, in order
 	older  int     // of listed, those before parts
-	stored map[string]checkpoint.Position
-	mark   uint64
+	clears bool    // files that hold nothing are moved away too: no queue is opened that deletes them
+
+	strays   []*part // found by a census; not in listed
+	misnamed []*part // of listed, among the older ones
+	stored   map[string]checkpoint.Position
+	mark     uint64
+
+	identity segment.ID // as the file says
 }
 
 func (s *starter) start(store checkpoint.Store) error {
@@ -80,7 +86,7 @@ func (s *starter) identify() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.Queue = id
+	s.Queue, s.identity = id, id
 	found, notes, err := list(s.fsys, s.dir)
 	if err != nil {
 		return 0, err
@@ -96,25 +102,61 @@ func (s *starter) identify() (uint64, error) {
 }
 
 // examine reads the newest segments: back to the second one that holds records. Those that hold none are small, and
-// the queue deletes them at every start. If a file does not have the name of the segment in it, no name can be relied
-// on, and all are read.
+// the queue deletes them at every start. Where one of them is not what it should be, no name can be relied on: then the headers of
+// all are read before.
 func (s *starter) examine() error {
+	odd, err := s.readNewest()
+	if err != nil || !odd {
+		return err
+	}
+	var all []*part
+	if all, s.Queue, _, err = stock(s.fsys, s.dir, s.Queue, 0); err != nil {
+		return err
+	}
+	if s.identity != s.Queue && s.identity != (segment.ID{}) {
+		s.Report.note(otherIdentity(s.identity, s.Queue))
+	}
+	s.listed = s.listed[:0]
+	for _, p := range all {
+		if p.stray != "" {
+			s.strays = append(s.strays, p)
+			continue
+		}
+		s.listed = append(s.listed, p.listed)
+	}
+	_, err = s.readNewest()
+	for _, p := range all {
+		if p.misnamed && p.normal() && !slices.ContainsFunc(s.parts, func(q *part) bool { return q.path == p.path }) {
+			s.misnamed = append(s.misnamed, p)
+		}
+	}
+	return err
+}
+
+// readNewest reads back to the second segment that holds records. odd: something about them says that the others have to be looked
+// at too.
+func (s *starter) readNewest() (odd bool, err error) {
 	var next *part
 	full, complete := 0, false
-	s.older = len(s.listed)
-	for misnamed := false; s.older > 0 && (full < 2 || misnamed); {
+	s.parts, s.older = nil, len(s.listed)
+	for s.older > 0 && full < 2 {
 		s.older--
 		p, err := s.read(s.listed[s.older], next, complete)
 		if err != nil {
-			return err
+			return false, err
 		}
 		s.parts = append(s.parts, p)
-		misnamed = misnamed || p.misnamed
+		odd = odd || p.misnamed || p.stray != ""
 		if !p.normal() {
 			continue
 		}
 		if s.Queue == (segment.ID{}) {
 			s.Queue = p.header.Queue
+		}
+		if next != nil && !odd {
+			if odd, err = p.collides(s.fsys, next); err != nil {
+				return false, err
+			}
 		}
 		next = p
 		if p.holdsRecords() {
@@ -123,10 +165,10 @@ func (s *starter) examine() error {
 		complete = complete || p.positions != nil && p.positions.complete
 	}
 	slices.Reverse(s.parts)
-	return nil
+	return odd, nil
 }
 
-// read is one step of examine. A sealed segment whose positions are not needed is only asked for its trailer.
+// read is one step of readNewest. A sealed segment whose positions are not needed is only asked for its trailer.
 func (s *starter) read(l listed, next *part, complete bool) (*part, error) {
 	p, f, err := openPart(s.fsys, l)
 	if err != nil || f == nil {
@@ -134,7 +176,7 @@ func (s *starter) read(l listed, next *part, complete bool) (*part, error) {
 	}
 	p.disown(s.Queue)
 	switch {
-	case p.aside != "" && !p.misnamed:
+	case !p.normal():
 	case p.sealed && complete:
 		p.believe(next)
 	default:
@@ -183,31 +225,15 @@ func (s *starter) place(store checkpoint.Store) {
 // reckon finds the durable mark, from the positions and the frames.
 func (s *starter) reckon() {
 	s.gather()
-	s.mark = proven(s.Outputs)
-	for _, p := range s.parts {
-		if p.normal() {
-			s.mark = max(s.mark, p.mark)
-		}
-	}
+	s.mark = durable(s.parts, s.Outputs)
 }
 
 // gather merges the positions in the log, and those of outputs with the stored ones.
 func (s *starter) gather() {
-	var gathered []*gatherer
-	for _, p := range s.parts {
-		if p.normal() {
-			gathered = append(gathered, p.positions)
-		}
-	}
 	var bad []string
-	s.Outputs, s.Positions, bad = split(merge(gathered))
+	s.Outputs, s.Positions, bad = known(s.parts, s.stored)
 	for _, name := range bad {
 		s.Report.note(fmt.Sprintf("the position of output %s in the log cannot be read", name))
-	}
-	for key, p := range s.stored {
-		if name, ok := checkpoint.OutputName(key); ok {
-			s.Outputs[name] = checkpoint.Latest(p, s.Outputs[name])
-		}
 	}
 }
 
@@ -247,21 +273,5 @@ func (s *starter) cut(p *part, offset int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// advance finds the next sequence: above everything that any file has ever told of.
-func (s *starter) advance() {
-	last := max(s.mark, s.sums.lost.Last())
-	for _, l := range s.listed[:s.older] {
-		last = max(last, l.name.First-1)
-	}
-	bounded := false // a later segment says where a file ends that cannot be read
-	for _, p := range slices.Backward(s.parts) {
-		switch {
-		case p.opaque && !p.gone && !bounded:
-			last = max(last, p.lastPossible())
-		case p.normal() || p.misnamed:
-			last = max(last, p.seen, p.header.First-1, p.header.Previous.Last)
-			bounded = bounded || p.normal()
-		}
-	}
-	s.Next = last + 1
-}
+// advance finds the next sequence: above everything that any file that can be believed has ever told of.
+func (s *starter) advance() { s.Next = given(s.parts, s.mark, &s.sums) + 1 }

@@ -79,12 +79,9 @@ func SourcePositions(fsys vfs.FS, dir, prefix string) (map[string][]byte, error)
 	if err := IsDataDir(fsys, dir); err != nil {
 		return nil, err
 	}
-	found, _, err := list(fsys, dir)
-	if err != nil {
-		return nil, err
-	}
+	id, _, _, _ := readIdentity(fsys, dir) // without one, that of the segments counts
 	s := surveyor{fsys: fsys, sources: true}
-	if err := s.read(found); err != nil {
+	if err := s.read(dir, id); err != nil {
 		return nil, err
 	}
 	_, others, _ := split(s.positions())
@@ -117,13 +114,9 @@ func (s *surveyor) take(dir string) error {
 	if err := sums.read(s.fsys, dir); err != nil {
 		return err
 	}
-	found, notes, err := list(s.fsys, dir)
-	if err != nil {
-		return err
-	}
 	s.Survey = Survey{
 		Queue: id.String(), Starts: starts, Running: locked(s.fsys, dir), LostRecords: sums.records, ShedRecords: sums.shed, Losses: sums.lines,
-		Segments: []SurveyedSegment{}, Outputs: []SurveyedOutput{}, Gaps: []Gap{}, Notes: append([]string{}, notes...),
+		Segments: []SurveyedSegment{}, Outputs: []SurveyedOutput{}, Gaps: []Gap{}, Notes: []string{},
 	}
 	if s.Quarantine, s.Quarantined, err = QuarantineRoom(s.fsys, dir); err != nil {
 		s.Notes = append(s.Notes, err.Error())
@@ -132,7 +125,7 @@ func (s *surveyor) take(dir string) error {
 		s.Queue = ""
 		s.Notes = append(s.Notes, fmt.Sprintf("no identity (%v)", lost))
 	}
-	if err := s.read(found); err != nil {
+	if err := s.read(dir, id); err != nil {
 		return err
 	}
 	s.describe(sums.lost)
@@ -141,11 +134,17 @@ func (s *surveyor) take(dir string) error {
 
 // read reads the segments from the newest on: frames only until the positions are complete, and of those without a
 // trailer among the newest two.
-func (s *surveyor) read(found []listed) error {
+func (s *surveyor) read(dir string, id segment.ID) error {
+	found, _, notes, err := stock(s.fsys, dir, id, 0)
+	if err != nil {
+		return err
+	}
+	s.Notes = append(s.Notes, append(notes, excluded(found)...)...)
+	found = slices.DeleteFunc(found, func(p *part) bool { return !p.normal() })
 	var next *part
 	complete := false
-	for i, l := range slices.Backward(found) {
-		p, f, err := openPart(s.fsys, l)
+	for i, was := range slices.Backward(found) {
+		p, f, err := openPart(s.fsys, was.listed)
 		if err != nil {
 			return err
 		}
@@ -167,9 +166,6 @@ func (s *surveyor) read(found []listed) error {
 		}
 		if err != nil {
 			return err
-		}
-		if p.aside != "" {
-			s.Notes = append(s.Notes, p.aside)
 		}
 		if p.normal() {
 			next = p

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"logmule/queue/segment"
@@ -38,15 +39,16 @@ func Walk(ctx context.Context, fsys vfs.FS, dir string, opt WalkOptions, fn func
 	if err := IsDataDir(fsys, dir); err != nil {
 		return err
 	}
+	queue, _, _, _ := readIdentity(fsys, dir) // without one, that of the segments counts
 	return w.follow(func() error {
-		found, notes, err := list(fsys, dir)
+		parts, _, notes, err := stock(fsys, dir, queue, w.at.First)
 		if err != nil {
 			return err
 		}
-		for _, n := range notes {
+		for _, n := range append(notes, excluded(parts)...) {
 			w.note(n)
 		}
-		return w.all(found)
+		return w.all(slices.DeleteFunc(parts, func(p *part) bool { return !p.normal() }))
 	})
 }
 
@@ -139,21 +141,18 @@ func (w *walker) follow(pass func() error) error {
 }
 
 // all walks over the segments from where the walk stands.
-func (w *walker) all(found []listed) error {
-	for i, l := range found {
-		if i+1 < len(found) && found[i+1].name.First <= w.next && l.name != w.at {
+func (w *walker) all(parts []*part) error {
+	for i, p := range parts {
+		var next *part
+		if i+1 < len(parts) {
+			next = parts[i+1]
+		}
+		if next != nil && next.header.First <= w.next && p.name != w.at {
 			continue
 		}
-		next, err := w.following(found[i+1:])
+		p, f, err := openPart(w.fsys, p.listed)
 		if err != nil {
 			return err
-		}
-		p, f, err := openPart(w.fsys, l)
-		if err != nil {
-			return err
-		}
-		if p.aside != "" {
-			w.note(p.aside)
 		}
 		if p.normal() {
 			err = w.one(f, p, next)
@@ -166,20 +165,6 @@ func (w *walker) all(found []listed) error {
 		}
 	}
 	return nil
-}
-
-// following is the first of these segments that is ours to read, nil if none is.
-func (w *walker) following(found []listed) (*part, error) {
-	for _, l := range found {
-		p, f, err := openPart(w.fsys, l)
-		if err == nil && f != nil {
-			err = f.Close()
-		}
-		if err != nil || p.normal() {
-			return p, err
-		}
-	}
-	return nil, nil
 }
 
 // one walks over one segment. Of the newest, unsealed one it keeps the place where it ends.

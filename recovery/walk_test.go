@@ -186,7 +186,7 @@ func TestWalkSegment(t *testing.T) {
 	}
 	sealed := "/elsewhere/renamed"
 	edit(t, b.fs, sealed, func(data []byte) []byte { data[b.placed[1].offset+60] ^= 1; clear(data[:4096]); return data })
-	if got, notes, err := walk(b, sealed); got != "1-5" || len(notes) == 0 || err != nil {
+	if got, notes, err := walk(b, sealed); got != "1-10" || len(notes) == 0 || err != nil {
 		t.Errorf("damaged: got %s, notes %q, %v", got, notes, err)
 	}
 	edit(t, b.fs, sealed, func(data []byte) []byte { return data[:len(data)-100] })

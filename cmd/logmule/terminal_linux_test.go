@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"logmule/queue/segment"
 )
 
 // openTerminal makes a terminal of so many columns: what the screen side shows, and the side that a process has.
@@ -111,7 +113,7 @@ func screenOf(text string) []string {
 	return lines
 }
 
-// bigQueue is a data directory whose segments are files of holes, nothing but zeros: much to read, and no room on the disk.
+// bigQueue is a data directory whose segments are a header and a hole, nothing but zeros: much to read, and no room on the disk.
 func bigQueue(t *testing.T, segments int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -119,8 +121,9 @@ func bigQueue(t *testing.T, segments int) string {
 		t.Fatal(err)
 	}
 	for i := range segments {
-		file := filepath.Join(dir, "segments", fmt.Sprintf("%020d-%016x.seg", 1+1000*i, 77+i))
-		err := os.WriteFile(file, nil, 0o600)
+		h := segment.Header{Queue: segment.ID{1}, Epoch: segment.Epoch{Starts: 1, Random: 1}, Salt: uint64(77 + i), First: uint64(1 + 1000*i), Size: 64 << 20}
+		file := filepath.Join(dir, "segments", h.Name().String())
+		err := os.WriteFile(file, h.Encode(), 0o600)
 		if err = errors.Join(err, os.Truncate(file, 64<<20)); err != nil {
 			t.Fatal(err)
 		}
