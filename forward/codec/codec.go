@@ -40,12 +40,6 @@ var (
 	}
 )
 
-// Decoders lists the values of the key codec of an input, sorted.
-func Decoders() []string { return names(decoders) }
-
-// Encoders lists the values of the key codec of an output, sorted.
-func Encoders() []string { return names(encoders) }
-
 // NewDecoder returns the decoder of that name, nil for "plain". The error begins with the key codec.
 func NewDecoder(name string) (Decoder, error) { return find(decoders, name) }
 

@@ -193,7 +193,7 @@ func TestEncodingAllocatesNothing(t *testing.T) {
 }
 
 func TestTables(t *testing.T) {
-	if got := fmt.Sprint(Decoders(), Encoders()); got != "[plain syslog] [plain syslog syslog-3164]" {
+	if got := fmt.Sprint(names(decoders), names(encoders)); got != "[plain syslog] [plain syslog syslog-3164]" {
 		t.Error(got)
 	}
 	if d, err := NewDecoder("plain"); d != nil || err != nil {

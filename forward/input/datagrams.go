@@ -107,7 +107,7 @@ func (d *datagrams) serve(ctx, late context.Context) error {
 	}
 	d.block = nil
 	d.batch.forget()
-	d.env.Log.Warn("datagrams that were received could not be stored before the stop", "input", d.env.Name, "err", err)
+	d.env.Log.Warn("datagrams that were received could not be stored before the stop", "input", d.env.Name, "error", err)
 	return nil
 }
 

@@ -136,7 +136,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		l.env.Counters.Refused.Add(1)
 		if l.warned.allow(time.Now()) {
-			l.env.Log.Warn("connection not accepted, trying again", "input", l.env.Name, "err", err)
+			l.env.Log.Warn("connection not accepted, trying again", "input", l.env.Name, "error", err)
 		}
 		select {
 		case <-time.After(wait):

@@ -147,7 +147,7 @@ func (s *streams) failed(ctx context.Context, what, peer string, err error) {
 	}
 	s.env.Counters.Broken.Add(1)
 	if s.broken.allow(time.Now()) {
-		s.env.Log.Warn(what, "input", s.env.Name, "from", peer, "err", err)
+		s.env.Log.Warn(what, "input", s.env.Name, "from", peer, "error", err)
 	}
 }
 

@@ -94,7 +94,7 @@ func (u *udp) enlarge(d *datagrams) error {
 	}
 	if err != nil || got < u.buffer {
 		u.env.Log.Warn("the kernel gives less than receive_buffer, so datagrams are lost sooner; raise net.core.rmem_max", "input", u.env.Name,
-			"receive_buffer", config.Bytes(u.buffer).String(), "got", config.Bytes(got).String(), "err", err)
+			"receive_buffer", config.Bytes(u.buffer).String(), "got", config.Bytes(got).String(), "error", err)
 	}
 	return nil
 }

@@ -138,7 +138,7 @@ func (u *unixSocket) again(ctx context.Context) *boundSocket {
 			return socket
 		}
 		if u.retried.allow(time.Now()) {
-			u.env.Log.Error("somebody removed or replaced the file of the socket, and it cannot be made again yet", "input", u.env.Name, "path", u.file.path, "err", err)
+			u.env.Log.Error("somebody removed or replaced the file of the socket, and it cannot be made again yet", "input", u.env.Name, "path", u.file.path, "error", err)
 		}
 		select {
 		case <-time.After(watchEvery):

@@ -135,7 +135,6 @@ func (h *httpOutput) Send(ctx context.Context, b *Batch) error {
 			}
 		}
 		if refused != "" && pending > 1 {
-			h.env.Counters.Bisections.Add(1)
 			h.halve(part)
 			continue
 		}

@@ -107,7 +107,6 @@ type Counters struct {
 	BytesSent  atomic.Uint64 // bytes of records that were accepted
 	Reconnects atomic.Uint64 // connections or files opened after the first one
 	Resent     atomic.Uint64 // bytes that tcp sent a second time because a connection broke
-	Bisections atomic.Uint64 // times that http halved a batch which was refused
 	CutBytes   atomic.Uint64 // bytes that file cut off because they are written again
 }
 

@@ -1,5 +1,5 @@
 // Package chaos hurts connections: a proxy for TCP and unix stream sockets that delays, slices, stalls, cuts and resets what
-// goes through it (Proxy), servers that behave badly (Peer), and clients that do (the functions in clients.go).
+// goes through it (Proxy), servers that behave badly (Peer), and clients that do (Talk and Storm).
 //
 // What is hurt is decided by the test, at any time and also for connections that are open; nothing happens by chance but
 // the jitter, which a seed repeats.
