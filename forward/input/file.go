@@ -22,6 +22,8 @@ type file struct {
 	env  Env
 	keys fileKeys
 	opt  tail.Options
+
+	refused sparing
 }
 
 type fileKeys struct {
@@ -153,9 +155,14 @@ func (f *file) Run(ctx context.Context, emit Emit) error {
 	env.Emit = func(ctx context.Context, p *pack.Pack) (bool, error) {
 		_, err := taken(ctx, p)
 		switch {
+		case errors.Is(err, ErrTooLarge) && p.Count > 1:
+			return false, tail.ErrTooLarge
 		case errors.Is(err, ErrTooLarge): // it would only be read again
 			f.env.Counters.TooLarge.Add(uint64(p.Count))
-			f.env.Log.Error("records refused and lost", "input", f.env.Name, "records", p.Count, "from", p.Shared.Logger, "error", err)
+			if f.refused.allow(time.Now()) {
+				f.env.Log.Error("records refused and lost", "input", f.env.Name, "from", p.Shared.Logger, "records", p.Count, "error", err,
+					"so_far", f.env.Counters.TooLarge.Load())
+			}
 			return false, nil
 		case errors.Is(err, ErrDropped):
 			return false, nil

@@ -25,7 +25,7 @@ type sender struct {
 	env    *Env
 	emit   Emit
 	peer   string   // for the log
-	cuts   *sparing // limits the samples of cut records in the log, for all senders of an input
+	cuts   *sparing // limits what the log says of cut and refused records, for all senders of an input
 	pack   pack.Pack
 	latest Receipt // of the last pack that was accepted
 }
@@ -34,7 +34,8 @@ func newSender(env *Env, emit Emit, cuts *sparing, peer string, shared pack.Attr
 	return sender{env: env, emit: emit, cuts: cuts, peer: peer, pack: pack.Pack{Source: env.source(), Shared: shared, Form: pack.Lines}}
 }
 
-// send emits a body of count records. A full queue that drops is no reason to stop reading: the pack is counted there.
+// send emits a body of count records, in parts where a small queue cannot hold them at once. A full queue that drops is no
+// reason to stop reading: the pack is counted there.
 func (s *sender) send(ctx context.Context, body []byte, count int) error {
 	if len(body) == 0 {
 		return nil
@@ -45,9 +46,18 @@ func (s *sender) send(ctx context.Context, body []byte, count int) error {
 	switch {
 	case err == nil:
 		s.latest = receipt
+	case errors.Is(err, ErrTooLarge) && count > 1: // together they are
+		head, n, rest := pack.Split(s.pack.Form, body, len(body)/2)
+		if err := s.send(ctx, head, n); err != nil {
+			return err
+		}
+		return s.send(ctx, rest, count-n)
 	case errors.Is(err, ErrTooLarge): // its sender would only send it again
 		s.env.Counters.TooLarge.Add(uint64(s.pack.Count))
-		s.env.Log.Error("records refused and lost", "input", s.env.Name, "records", s.pack.Count, "error", err)
+		if s.cuts.allow(time.Now()) {
+			s.env.Log.Error("records refused and lost", "input", s.env.Name, "from", s.peer, "records", s.pack.Count, "error", err,
+				"so_far", s.env.Counters.TooLarge.Load())
+		}
 	case !errors.Is(err, ErrDropped):
 		return fmt.Errorf("hand over records: %w", err)
 	}

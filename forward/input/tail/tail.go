@@ -2,6 +2,7 @@ package tail
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -39,10 +40,14 @@ type Env struct {
 	Kept       func(ctx context.Context) error // returns when all that was set is durable; nil: nobody keeps it
 	Memory     Memory
 	Ready      func() // called when the first look is durable
-	// Emit hands a pack over. stored is false where it was dropped, which is counted there; an error ends the run.
+	// Emit hands a pack over. stored is false where it was dropped, which is counted there; an error ends the run, but for
+	// ErrTooLarge.
 	Emit func(ctx context.Context, p *pack.Pack) (stored bool, err error)
 	Now  func() time.Time
 }
+
+// ErrTooLarge is what Emit returns for a pack of several records that can never be stored at once: fewer are tried then.
+var ErrTooLarge = errors.New("too many records at once")
 
 // Positions is where positions of files are found again. See input.Positions.
 type Positions interface {

@@ -256,13 +256,17 @@ func (r *reader) records(ctx context.Context, tr *track, p *position, block []by
 		}
 		next := *p
 		tr.extendHead(&next, p.offset, block[i:i+c.upto])
-		i += c.upto
-		window := block[max(0, i-tailSize):i]
+		end := i + c.upto
+		window := block[max(0, end-tailSize):end]
 		next.flags = next.flags&^(flagSkipLine|flagSkipGroup) | c.skip
 		next.advance(p.offset+int64(c.upto), window)
-		if err := r.send(ctx, tr, &next, &c); err != nil {
+		if err := r.send(ctx, tr, &next, &c); errors.Is(err, ErrTooLarge) {
+			r.split.limit /= 2 // from now on: what has come once comes again
+			continue
+		} else if err != nil {
 			return used, err
 		}
+		i = end
 		tr.window = append(tr.window[:0], window...)
 		*p = next
 		used += c.upto
@@ -302,20 +306,20 @@ func (r *reader) send(ctx context.Context, tr *track, next *position, c *chunk) 
 	k.Form, k.Body, k.Count = c.form, c.body, c.count
 	k.Shared.Logger, k.Shared.Timestamp = next.name, t.env.Now().UnixNano()
 	k.Shared.Fields = nil
+	if c.cuts > 0 && c.form == pack.Lines {
+		k.Shared.Fields = truncatedField
+	}
+	stored, err := t.env.Emit(ctx, k)
+	k.Body = nil
+	if err != nil {
+		return fmt.Errorf("%w: %w", errHandOver, err)
+	}
 	if c.cuts > 0 {
 		t.env.Truncated.Add(uint64(c.cuts))
 		if t.cuts.allow(time.Now()) {
 			t.env.Log.Warn("record cut, its head kept", "input", t.env.Name, "from", next.name, "why", "longer than max_record",
 				"kept", t.opt.MaxRecord, "sample", strconv.QuoteToASCII(string(c.first[:min(100, len(c.first))])))
 		}
-		if c.form == pack.Lines {
-			k.Shared.Fields = truncatedField
-		}
-	}
-	stored, err := t.env.Emit(ctx, k)
-	k.Body = nil
-	if err != nil {
-		return fmt.Errorf("%w: %w", errHandOver, err)
 	}
 	if !stored {
 		t.env.Positions.Set(tr.key, bytes.Clone(r.value))
