@@ -212,6 +212,7 @@ func queueOptions(cfg *config.Config, dir string, log *slog.Logger) queue.Option
 		KeepFor: l.KeepFor, KeepSize: l.KeepSize, ForgetAfter: l.ForgetAfter, ScrubRate: l.ScrubRate,
 		Holder: fmt.Sprintf("logmule run, process %d", os.Getpid()),
 		Log:    log,
+		Source: SourceName,
 	}
 	if q.Compression == "none" {
 		opt.Codec = segment.None

@@ -206,7 +206,10 @@ scrub_rate = "1MiB"
 		t.Fatal(err)
 	}
 	got := queueOptions(cfg, "/data", nil)
-	got.Holder, got.Log = "", nil
+	if got.Source == nil || got.Source("in/a/b") != "input a" {
+		t.Error("sources have no names")
+	}
+	got.Holder, got.Log, got.Source = "", nil, nil
 	want := queue.Options{
 		Dir: "/data", SegmentSize: 1 << 20, MaxSize: 32 << 20, MinFree: -1, WhenFull: queue.DropNewest, Codec: segment.None,
 		Sync: queue.SyncPolicy{Mode: queue.SyncInterval, Every: 200 * time.Millisecond}, KeepFor: time.Hour, KeepSize: 1 << 20, ForgetAfter: 2 * time.Hour,

@@ -104,6 +104,8 @@ var (
 		"damage":      func(q *QueueStatus) float64 { return float64(q.Damaged) },
 	}
 
+	ledgerDesc = prometheus.NewDesc("logmule_queue_ledger_cause_records", "Records in the loss ledger, of all times, by cause and by whether their source had been told that they are safe: yes, no or unknown.", []string{"cause", "acknowledged"}, nil)
+
 	letterMetrics = []metric[LetterStatus]{
 		gauge("deadletter_records", "Dead letters that are stored and not put back yet.", nil, func(d *LetterStatus) float64 { return float64(d.Records - d.Replayed) }),
 		gauge("deadletter_size_bytes", "Bytes of the segments of the dead-letter queue.", nil, func(d *LetterStatus) float64 { return float64(d.Bytes) }),
@@ -168,6 +170,7 @@ func (e *Engine) Describe(to chan<- *prometheus.Desc) {
 	to <- infoMetric.desc
 	to <- reloadsDesc
 	to <- lostDesc
+	to <- ledgerDesc
 	for _, m := range engineMetrics {
 		to <- m.desc
 	}
@@ -200,6 +203,9 @@ func (e *Engine) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, m := range letterMetrics {
 		m.send(to, &s.DeadLetters)
+	}
+	for _, c := range s.Queue.Losses {
+		to <- prometheus.MustNewConstMetric(ledgerDesc, prometheus.GaugeValue, float64(c.Records), c.Cause, c.Acknowledged)
 	}
 	for reason, value := range lostMetrics {
 		to <- prometheus.MustNewConstMetric(lostDesc, prometheus.CounterValue, value(&s.Queue), reason)

@@ -10,10 +10,31 @@ import (
 	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"logmule/recovery"
 )
 
 // row is a line of a table in docs/metrics.md.
 var row = regexp.MustCompile("(?m)^\\| `(logmule_[a-z_]+)` \\| (counter|gauge) \\| ([a-z, ]*) \\| (.+) \\|$")
+
+// lose writes a loss into the ledger before the start.
+func (r *rig) lose() {
+	r.t.Helper()
+	err := r.fs.MkdirAll("/data")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ledger, err := recovery.OpenLedger(r.fs, "/data")
+	if err == nil {
+		err = ledger.Add(recovery.Loss{First: 0, Count: 7, Cause: recovery.CauseDropNewest, Acknowledged: recovery.NotAcknowledged})
+	}
+	if err == nil {
+		err = ledger.Close()
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
 
 func TestMetricsPage(t *testing.T) {
 	page, err := os.ReadFile("../docs/metrics.md")
@@ -28,6 +49,7 @@ func TestMetricsPage(t *testing.T) {
 		r, in, out := newRig(t), newTap(), new(sink)
 		r.addInput("in", in.build)
 		r.addOutput("out", out.build)
+		r.lose()
 		r.start()
 		registry := prometheus.NewPedanticRegistry()
 		if err := registry.Register(r.e); err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"logmule/queue"
+	"logmule/recovery"
 )
 
 // Status is the state of the engine at one moment, as /status prints it. Counters count since the start of the process.
@@ -47,49 +48,50 @@ type ConfigStatus struct {
 
 // QueueStatus is the state of the queue. It is empty but for Dir until the queue has recovered.
 type QueueStatus struct {
-	Dir              string      `json:"dir"`
-	ID               string      `json:"id"`
-	Epoch            string      `json:"epoch"` // start counter and random number of this start
-	Mark             uint64      `json:"mark"`  // last sequence known to be on stable storage
-	First            uint64      `json:"first"` // oldest retained sequence
-	Next             uint64      `json:"next"`  // sequence of the next record
-	Segments         int         `json:"segments"`
-	Bytes            int64       `json:"bytes"`     // of all segments
-	MaxBytes         int64       `json:"max_bytes"` // max_size
-	Full             *FullStatus `json:"full,omitempty"`
-	Fault            string      `json:"fault,omitempty"` // why the disk takes nothing
-	AppendedRecords  uint64      `json:"appended_records"`
-	AppendedBytes    uint64      `json:"appended_bytes"` // bodies, before compression
-	StoredBytes      uint64      `json:"stored_bytes"`   // frames
-	Syncs            uint64      `json:"syncs"`
-	SyncSeconds      float64     `json:"sync_seconds"`
-	SyncErrors       uint64      `json:"sync_errors"`
-	CheckpointSaves  uint64      `json:"checkpoint_saves"`
-	CheckpointFails  uint64      `json:"checkpoint_errors"`
-	SealErrors       uint64      `json:"seal_errors"`
-	DroppedOldest    uint64      `json:"dropped_oldest_records"`
-	DroppedNewest    uint64      `json:"dropped_newest_records"`
-	Damaged          uint64      `json:"damaged_records"`       // found damaged while reading
-	LedgerRecords    uint64      `json:"ledger_records"`        // in the loss ledger, of all times
-	TornTailBytes    int64       `json:"start_torn_tail_bytes"` // what this start found
-	HealedBytes      int64       `json:"start_healed_bytes"`
-	Quarantined      int64       `json:"start_quarantined_bytes"`
-	LostAtStart      uint64      `json:"start_lost_records"`
-	HealedSegments   uint64      `json:"healed_segments"`       // made good on the disk since the start
-	HealedSince      uint64      `json:"healed_bytes"`          // what of them
-	HealErrors       uint64      `json:"heal_errors"`           // healings that had to wait
-	ScrubbedBytes    uint64      `json:"scrubbed_bytes"`        // read and checked by the scrubber
-	ScrubbedAt       *time.Time  `json:"scrubbed_at,omitempty"` // when its last full pass ended
-	ScrubAge         *float64    `json:"scrub_age_seconds,omitempty"`
-	QuarantineFiles  int         `json:"quarantine_files"`
-	QuarantineBytes  int64       `json:"quarantine_bytes"`         // that they take; they count in max_size
-	QuarantineDrops  uint64      `json:"quarantine_dropped_files"` // damaged segments that had been healed
-	KeptBytes        int64       `json:"kept_bytes"`               // of segments that every output has done
-	Sources          int         `json:"source_positions"`         // sources that the queue keeps a position of
-	Forgotten        uint64      `json:"forgotten_outputs"`
-	ForgottenRecords uint64      `json:"forgotten_records"`          // that these had not done
-	Detached         []string    `json:"detached_outputs,omitempty"` // known outputs that are not configured; their records are held
-	Holding          []Holding   `json:"holding,omitempty"`          // what they hold, and for how long
+	Dir              string                 `json:"dir"`
+	ID               string                 `json:"id"`
+	Epoch            string                 `json:"epoch"` // start counter and random number of this start
+	Mark             uint64                 `json:"mark"`  // last sequence known to be on stable storage
+	First            uint64                 `json:"first"` // oldest retained sequence
+	Next             uint64                 `json:"next"`  // sequence of the next record
+	Segments         int                    `json:"segments"`
+	Bytes            int64                  `json:"bytes"`     // of all segments
+	MaxBytes         int64                  `json:"max_bytes"` // max_size
+	Full             *FullStatus            `json:"full,omitempty"`
+	Fault            string                 `json:"fault,omitempty"` // why the disk takes nothing
+	AppendedRecords  uint64                 `json:"appended_records"`
+	AppendedBytes    uint64                 `json:"appended_bytes"` // bodies, before compression
+	StoredBytes      uint64                 `json:"stored_bytes"`   // frames
+	Syncs            uint64                 `json:"syncs"`
+	SyncSeconds      float64                `json:"sync_seconds"`
+	SyncErrors       uint64                 `json:"sync_errors"`
+	CheckpointSaves  uint64                 `json:"checkpoint_saves"`
+	CheckpointFails  uint64                 `json:"checkpoint_errors"`
+	SealErrors       uint64                 `json:"seal_errors"`
+	DroppedOldest    uint64                 `json:"dropped_oldest_records"`
+	DroppedNewest    uint64                 `json:"dropped_newest_records"`
+	Damaged          uint64                 `json:"damaged_records"`       // found damaged while reading
+	LedgerRecords    uint64                 `json:"ledger_records"`        // in the loss ledger, of all times
+	Losses           []recovery.CauseLosses `json:"losses"`                // what the loss ledger tells of, by cause
+	TornTailBytes    int64                  `json:"start_torn_tail_bytes"` // what this start found
+	HealedBytes      int64                  `json:"start_healed_bytes"`
+	Quarantined      int64                  `json:"start_quarantined_bytes"`
+	LostAtStart      uint64                 `json:"start_lost_records"`
+	HealedSegments   uint64                 `json:"healed_segments"`       // made good on the disk since the start
+	HealedSince      uint64                 `json:"healed_bytes"`          // what of them
+	HealErrors       uint64                 `json:"heal_errors"`           // healings that had to wait
+	ScrubbedBytes    uint64                 `json:"scrubbed_bytes"`        // read and checked by the scrubber
+	ScrubbedAt       *time.Time             `json:"scrubbed_at,omitempty"` // when its last full pass ended
+	ScrubAge         *float64               `json:"scrub_age_seconds,omitempty"`
+	QuarantineFiles  int                    `json:"quarantine_files"`
+	QuarantineBytes  int64                  `json:"quarantine_bytes"`         // that they take; they count in max_size
+	QuarantineDrops  uint64                 `json:"quarantine_dropped_files"` // damaged segments that had been healed
+	KeptBytes        int64                  `json:"kept_bytes"`               // of segments that every output has done
+	Sources          int                    `json:"source_positions"`         // sources that the queue keeps a position of
+	Forgotten        uint64                 `json:"forgotten_outputs"`
+	ForgottenRecords uint64                 `json:"forgotten_records"`          // that these had not done
+	Detached         []string               `json:"detached_outputs,omitempty"` // known outputs that are not configured; their records are held
+	Holding          []Holding              `json:"holding,omitempty"`          // what they hold, and for how long
 }
 
 // Holding is an output that is not configured and still holds records.
@@ -217,7 +219,7 @@ func queueStatus(q *queue.Queue, now queue.Status) QueueStatus {
 		AppendedRecords: now.Records, AppendedBytes: now.RawBytes, StoredBytes: now.StoredBytes,
 		Syncs: now.Syncs, SyncSeconds: now.SyncTime.Seconds(), SyncErrors: now.SyncErrors,
 		CheckpointSaves: now.Saves, CheckpointFails: now.SaveErrors, SealErrors: now.SealErrors,
-		DroppedOldest: now.DroppedOldest, DroppedNewest: now.DroppedNewest, Damaged: now.Damaged, LedgerRecords: now.LedgerRecords,
+		DroppedOldest: now.DroppedOldest, DroppedNewest: now.DroppedNewest, Damaged: now.Damaged, LedgerRecords: now.LedgerRecords, Losses: append([]recovery.CauseLosses{}, now.Losses...),
 		KeptBytes: now.KeptBytes, Sources: now.Sources, Forgotten: now.Forgotten, ForgottenRecords: now.ForgottenRecords,
 		TornTailBytes: start.TornTailBytes, HealedBytes: start.HealedBytes, Quarantined: start.QuarantinedBytes, LostAtStart: start.LostRecords,
 	}

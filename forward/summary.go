@@ -87,6 +87,9 @@ func (q *QueueStatus) write(b *strings.Builder) {
 	if q.LedgerRecords > 0 {
 		fmt.Fprintf(b, "  %d records in the loss ledger, losses.jsonl\n", q.LedgerRecords)
 	}
+	for _, c := range q.Losses {
+		fmt.Fprintf(b, "    %s\n", c.Line())
+	}
 	if len(q.Detached) > 0 {
 		fmt.Fprintf(b, "  records are held for outputs that are not configured: %s\n", strings.Join(q.Detached, ", "))
 	}

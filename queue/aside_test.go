@@ -118,7 +118,9 @@ func TestQuarantineNeverFills(t *testing.T) {
 	for _, size := range []int64{256 << 10, 1 << 20, 3 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			var log liveLog
-			b := newBench(t, func(o *Options) { o.MaxSize, o.Codec, o.Log = size, segment.None, slog.New(slog.NewTextHandler(&log, nil)) })
+			b := newBench(t, func(o *Options) {
+				o.MaxSize, o.Codec, o.Log = size, segment.None, slog.New(slog.NewTextHandler(&log, nil))
+			})
 			b.close()
 			b.setAside(rangeName, 5<<20)
 			b.open()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"logmule/checkpoint"
+	"logmule/queue/segment"
 	"logmule/recovery"
 )
 
@@ -68,9 +69,16 @@ func (q *Queue) writeLossesLocked(losses ...recovery.Loss) error {
 		q.spendReserve()
 		err = q.losses.ledger.Add(losses...)
 	}
+	q.tallyLosses()
+	return err
+}
+
+// tallyLosses keeps what the ledger tells of in all where a status can read it without waiting for the disk.
+func (q *Queue) tallyLosses() {
 	records, _ := q.losses.ledger.Total()
 	q.counters.ledger.Store(records)
-	return err
+	causes := q.losses.ledger.Causes()
+	q.counters.causes.Store(&causes)
 }
 
 // noteDropped counts and writes down what of a segment some output has neither done nor in its hands, with the outputs that
@@ -179,16 +187,20 @@ func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost
 		}
 		q.aside.tidy.poke()
 	}
+	var sources []string
+	if from != nil && length > 0 {
+		sources = recovery.SourcesOf(from, f.name, segment.Span{Offset: offset, Size: length}, lost, q.opt.Source)
+	}
 	acknowledged := "yes"
 	if q.opt.Sync.Mode == SyncNever {
 		acknowledged = "unknown"
 	}
 	for _, part := range untold {
 		loss := lossOf(part.First, part.Last, part.Last-part.First+1, cause, acknowledged)
-		loss.Segment, loss.Offset, loss.Length, loss.Quarantine = f.name.String(), offset, length, quarantined
+		loss.Segment, loss.Offset, loss.Length, loss.Quarantine, loss.Sources = f.name.String(), offset, length, quarantined, sources
 		q.counters.damaged.Add(loss.Count)
 		q.opt.Log.Error("records lost to damage; the rest goes on", "segment", f.path, "offset", offset, "length", length,
-			"first", part.First, "last", part.Last, "records", loss.Count, "cause", cause, "quarantine", quarantined, "error", why)
+			"first", part.First, "last", part.Last, "records", loss.Count, "cause", cause, "of", recovery.Sources(sources), "quarantine", quarantined, "error", why)
 		q.noteOrKeepLocked(loss)
 	}
 }

@@ -65,6 +65,8 @@ type Options struct {
 	Holder      string        // names this process in the lock file
 	Log         *slog.Logger  // nil: silent
 
+	Source func(key string) string // what a person calls the source with this key, for the loss ledger and the log; nil: the key
+
 	offline bool // for a command: nothing is deleted, no reserve is made
 
 	readPatience, awayPatience, stallAfter, scrubEvery time.Duration // 0: those of the constants; less in tests

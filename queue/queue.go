@@ -166,10 +166,10 @@ func open(opt Options) (*Queue, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	store = recent
-	state, err := recovery.Start(opt.FS, opt.Dir, store, recovery.Options{})
+	state, err := recovery.Start(opt.FS, opt.Dir, store, recovery.Options{Source: opt.Source})
 	if isFull(err) && opt.FS.Remove(filepath.Join(opt.Dir, reserveFile)) == nil {
 		opt.Log.Warn("disk is full: the reserve is spent on the start", "error", err)
-		state, err = recovery.Start(opt.FS, opt.Dir, store, recovery.Options{})
+		state, err = recovery.Start(opt.FS, opt.Dir, store, recovery.Options{Source: opt.Source})
 	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -190,8 +190,7 @@ func open(opt Options) (*Queue, error) {
 	if q.losses.ledger, err = recovery.OpenLedger(opt.FS, opt.Dir); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	records, _ := q.losses.ledger.Total()
-	q.counters.ledger.Store(records)
+	q.tallyLosses()
 	for _, s := range state.Segments {
 		q.files.add(recoveredFile(q.segmentDir(), s))
 	}

@@ -4,6 +4,8 @@ import (
 	"sort"
 	"sync/atomic"
 	"time"
+
+	"logmule/recovery"
 )
 
 // counters count since the queue was opened.
@@ -14,6 +16,7 @@ type counters struct {
 	droppedOldest, droppedNewest, droppedBytes atomic.Uint64
 	damaged, unstored                          atomic.Uint64
 	ledger                                     atomic.Uint64 // lost records in it: its own lock may wait for the disk
+	causes                                     atomic.Pointer[[]recovery.CauseLosses]
 	forgotten, forgottenRecords                atomic.Uint64
 	healed, healedBytes, healErrors            atomic.Uint64
 	scrubbedBytes                              atomic.Uint64
@@ -45,10 +48,11 @@ type Status struct {
 	SyncTime                       time.Duration // spent in all syncs together
 	Saves, SaveErrors              uint64        // of checkpoints
 	SealErrors                     uint64
-	DroppedOldest, DroppedNewest   uint64 // records
-	Damaged                        uint64 // records lost to damage met while reading
-	LedgerRecords                  uint64 // records in the loss ledger, of all times, without those that one output alone has given up
-	Forgotten, ForgottenRecords    uint64 // outputs, and what they had not done
+	DroppedOldest, DroppedNewest   uint64                 // records
+	Damaged                        uint64                 // records lost to damage met while reading
+	Losses                         []recovery.CauseLosses // what the loss ledger tells of, by cause; of all times
+	LedgerRecords                  uint64                 // records in the loss ledger, of all times, without those that one output alone has given up
+	Forgotten, ForgottenRecords    uint64                 // outputs, and what they had not done
 
 	Healed, HealedBytes uint64    // segments made good on the disk, and what of them
 	HealErrors          uint64    // healings that had to wait: no room, or bytes that cannot be read now
@@ -103,6 +107,9 @@ func (q *Queue) Status() Status {
 	s.Next, s.Held, s.Full, s.FullSince, s.FullWhy, s.FullDisk, s.Fault = q.next, q.held, q.full, q.fullSince, q.fullWhy, q.fullDisk, q.fault
 	q.in.Unlock()
 	s.LedgerRecords = c.ledger.Load()
+	if causes := c.causes.Load(); causes != nil {
+		s.Losses = *causes
+	}
 	for _, r := range q.known() {
 		r.progress.mu.Lock()
 		o := OutputStatus{Name: r.name, Attached: r.attached, Floor: r.floor, Lost: r.progress.lost, Shed: r.shed}

@@ -103,6 +103,7 @@ var meanings = map[string]string{
 	causeIndex:      "a copy of the index is bad",
 	causeHeader:     "the header is bad",
 	causeUnreadable: "the disk does not give the bytes, or they cannot be decoded",
+	causeStore:      "the checkpoint database is bad",
 	causeForeign:    "foreign bytes stand behind the end of the segment",
 	causeName:       "the file has the name of another segment",
 	causeStranger:   "nothing but its name makes the file a segment, and none is missing there",

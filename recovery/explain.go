@@ -39,6 +39,27 @@ type explainer struct {
 	source  func(key string) string // what a person calls the source with this key; nil: the key
 }
 
+// Known are the sources as the ledger names them: those that the records' own frames name, or the only one around them.
+func (l *Lost) Known() []string {
+	if l == nil || !l.SourcesExact && len(l.Sources) != 1 {
+		return nil
+	}
+	return l.Sources
+}
+
+// SourcesOf says whose the lost records were for which bad bytes of a segment stood, as far as these and the frames near them
+// tell. It reads at most nearBytes before and after. source is what a person calls the source with a key; nil: the key.
+func SourcesOf(f io.ReaderAt, name segment.Name, bad segment.Span, lost checkpoint.Range, source func(key string) string) []string {
+	p := &part{listed: listed{name: name, size: bad.End() + nearBytes}, header: segment.Header{Salt: name.Salt, First: name.First}}
+	h := &hurtRange{finding: finding{part: p, span: span{bad.Offset, bad.Size}, lost: lost}, lost: &Lost{}}
+	x := explainer{ctx: context.Background(), parts: []*part{p}, source: source}
+	x.withinFile(f, p, []*hurtRange{h}, max(segment.HeaderSize, (bad.Offset-nearBytes)&^7))
+	return h.lost.Known()
+}
+
+// nearBytes is how far SourcesOf looks.
+const nearBytes = 1 << 20
+
 // edge is what the data frame next to a loss says.
 type edge struct {
 	time    int64 // 0: there is none
@@ -85,8 +106,9 @@ func (x *explainer) delivered(lost checkpoint.Range) []LostForOne {
 }
 
 func (x *explainer) following(p *part) *part {
-	for _, after := range x.parts[slices.Index(x.parts, p)+1:] {
-		if after.normal() {
+	at := slices.Index(x.parts, p)
+	for i, after := range x.parts {
+		if at >= 0 && i > at && after.normal() {
 			return after
 		}
 	}
@@ -94,7 +116,7 @@ func (x *explainer) following(p *part) *part {
 }
 
 func (x *explainer) before(p *part) *part {
-	for _, before := range slices.Backward(x.parts[:slices.Index(x.parts, p)]) {
+	for _, before := range slices.Backward(x.parts[:max(slices.Index(x.parts, p), 0)]) {
 		if before.normal() {
 			return before
 		}
@@ -121,8 +143,12 @@ func (x *explainer) within(p *part, hurt []*hurtRange) {
 		return // it went meanwhile
 	}
 	defer f.Close()
-	image := p.image(f)
-	seen := x.frames(image, p, hurt)
+	x.withinFile(p.image(f), p, hurt, segment.HeaderSize)
+}
+
+// withinFile is within for the frames from an offset on.
+func (x *explainer) withinFile(image io.ReaderAt, p *part, hurt []*hurtRange, from int64) {
+	seen := x.frames(image, p, hurt, from)
 	for _, h := range hurt {
 		if h.before.time == 0 {
 			h.before = x.lastOf(x.before(p))
@@ -152,7 +178,7 @@ func (x *explainer) sourcesIn(p *part, seen names) {
 		return
 	}
 	defer f.Close()
-	maps.Copy(seen, x.frames(p.image(f), p, nil))
+	maps.Copy(seen, x.frames(p.image(f), p, nil, segment.HeaderSize))
 }
 
 // names are the sources that good frames have.
@@ -169,7 +195,7 @@ func (n names) has(sources []string) bool {
 }
 
 // frames finds the data frames around each range, and the sources of all frames in the file.
-func (x *explainer) frames(f io.ReaderAt, p *part, hurt []*hurtRange) names {
+func (x *explainer) frames(f io.ReaderAt, p *part, hurt []*hurtRange, from int64) names {
 	seen := names{}
 	keys := map[string]bool{} // what is in seen under another name
 	var last edge
@@ -182,7 +208,7 @@ func (x *explainer) frames(f io.ReaderAt, p *part, hurt []*hurtRange) names {
 		return last
 	}
 	next := 0 // the first range that no frame has passed
-	x.eachData(f, p, segment.HeaderSize, func(s *segment.Part) bool {
+	x.eachData(f, p, from, func(s *segment.Part) bool {
 		now := edge{time: s.Header.Time}
 		m := s.Payload[:s.Header.Meta]
 		for ; next < len(hurt) && s.Offset >= hurt[next].offset; next++ {

@@ -125,7 +125,7 @@ func TestCauses(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %d: %s", c.Cause, c.Acknowledged, c.Lines, c))
 	}
 	want := []string{
-		"checksum no 1: 1 record, sequence 20", "checksum yes 2: 8 records, sequences 5 to 12, of in/a, for hq",
+		"checksum no 1: 1 record, sequence 20", "checksum yes 2: 8 records, sequences 5 to 12, of in/a, missed by hq",
 		"drop_newest no 2: 10 records", "index unknown 1: 1 place without records",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {

@@ -35,7 +35,8 @@ const (
 
 // Options of Start. The zero value works.
 type Options struct {
-	Now func() time.Time // the clock of the ledger; nil: time.Now
+	Now    func() time.Time        // the clock of the ledger; nil: time.Now
+	Source func(key string) string // what a person calls the source with this key; nil: the key
 }
 
 func (o Options) withDefaults() Options {

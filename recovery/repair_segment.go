@@ -172,9 +172,7 @@ func (r *repairer) keepOne(w *work, f finding, lost *Lost) error {
 	lines := r.sums.losses(f, r.mark, copied)
 	for i := range lines {
 		lines[i].Time = r.opt.Now().UTC()
-		if lost != nil {
-			lines[i].Sources = lost.Sources
-		}
+		lines[i].Sources = lost.Known()
 	}
 	w.lines = append(w.lines, lines...)
 	if f.torn {

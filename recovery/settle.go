@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,8 +22,12 @@ func (s *starter) settle() error {
 	if err != nil {
 		return err
 	}
+	lost, err := s.explain(found)
+	if err != nil {
+		return err
+	}
 	var losses []Loss
-	for _, f := range found {
+	for i, f := range found {
 		if f.part != nil && f.part.sealed && f.cause != causeForeign {
 			s.Report.note(fmt.Sprintf("segment %s has damaged bytes at offset %d: its readers and fsck deal with them", f.segment, f.offset))
 			continue
@@ -31,8 +36,11 @@ func (s *starter) settle() error {
 		if err != nil {
 			return err
 		}
-		s.book(f, copied)
-		losses = append(losses, s.sums.losses(f, s.mark, copied)...)
+		s.book(f, lost[i], copied)
+		for _, loss := range s.sums.losses(f, s.mark, copied) {
+			loss.Sources = lost[i].Known()
+			losses = append(losses, loss)
+		}
 	}
 	for _, p := range s.parts {
 		if p.normal() && !p.sealed && p.superseded.length > 0 {
@@ -129,8 +137,14 @@ func (s *starter) keep(p *part, what span, zero bool) (string, error) {
 	return "", nil
 }
 
+// explain finds out what the lost records were.
+func (s *starter) explain(found []finding) ([]*Lost, error) {
+	x := explainer{ctx: context.Background(), fsys: s.fsys, parts: s.parts, outputs: s.Outputs, source: s.opt.Source}
+	return x.explain(found)
+}
+
 // book puts a finding into the report.
-func (s *starter) book(f finding, copied string) {
+func (s *starter) book(f finding, lost *Lost, copied string) {
 	switch {
 	case f.torn:
 		if !f.zero {
@@ -142,12 +156,16 @@ func (s *starter) book(f finding, copied string) {
 	case s.sums.history(f):
 	case f.cause == causeName:
 		s.Report.add(f.damage(didRename))
-	case copied != "":
-		s.Report.add(f.damage(didQuarantine))
-	case f.part != nil && f.part.stuck:
-		s.Report.add(f.damage(didNothing))
 	default:
-		s.Report.add(f.damage(didLedger))
+		d := f.damage(didLedger)
+		d.Lost = lost
+		if f.part != nil && f.part.stuck {
+			d.Action = didNothing
+		}
+		if copied != "" {
+			d.Action = didQuarantine
+		}
+		s.Report.add(d)
 	}
 }
 

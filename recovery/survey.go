@@ -29,6 +29,7 @@ type Survey struct {
 	LostRecords   uint64            `json:"lost_records"` // of all lines of the loss ledger but those about what one output gave up
 	ShedRecords   uint64            `json:"shed_records"` // of lines with cause max_backlog
 	Losses        int               `json:"losses"`       // lines
+	ByCause       []CauseLosses     `json:"losses_by_cause"`
 	Quarantine    int               `json:"quarantine_files"`
 	Quarantined   int64             `json:"quarantine_bytes"` // that they take
 	Notes         []string          `json:"notes"`
@@ -115,7 +116,7 @@ func (s *surveyor) take(dir string) error {
 		return err
 	}
 	s.Survey = Survey{
-		Queue: id.String(), Starts: starts, Running: locked(s.fsys, dir), LostRecords: sums.records, ShedRecords: sums.shed, Losses: sums.lines,
+		Queue: id.String(), Starts: starts, Running: locked(s.fsys, dir), LostRecords: sums.records, ShedRecords: sums.shed, Losses: sums.lines, ByCause: sums.causes.all(),
 		Segments: []SurveyedSegment{}, Outputs: []SurveyedOutput{}, Gaps: []Gap{}, Notes: []string{},
 	}
 	if s.Quarantine, s.Quarantined, err = QuarantineRoom(s.fsys, dir); err != nil {

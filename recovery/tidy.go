@@ -26,7 +26,7 @@ func (s *starter) settleOdd(found []finding) (rest []finding, err error) {
 		if err != nil {
 			return nil, err
 		}
-		s.book(f, copied)
+		s.book(f, nil, copied)
 		losses = append(losses, s.sums.losses(f, s.mark, copied)...)
 	}
 	if len(rest) == len(found) {

@@ -132,7 +132,7 @@ func AcknowledgedText(acknowledged string) string {
 	}
 }
 
-// String is what a ledger tells of one cause, for one line: "412 records, sequences 5 to 416, of input web-3, for output hq".
+// String is what a ledger tells of one cause, for one line: "412 records, sequences 5 to 416, of input web-3, missed by hq".
 func (c CauseLosses) String() string {
 	text := countOf(c.Records, "record")
 	if c.Records == 0 {
@@ -145,7 +145,22 @@ func (c CauseLosses) String() string {
 		text += ", of " + of
 	}
 	if len(c.Outputs) > 0 {
-		text += ", for " + List(c.Outputs)
+		text += ", missed by " + List(c.Outputs)
+	}
+	return text
+}
+
+// Line is String with the cause, and with what else is known: the line of a list.
+func (c CauseLosses) Line() string {
+	text := c.String() + ": " + Meaning(c.Cause)
+	if c.Records > 0 {
+		text += "; " + AcknowledgedText(c.Acknowledged)
+	}
+	if when := Times(c.Since, c.Until); when != "" {
+		text += "; written down " + when
+	}
+	if len(c.Quarantine) > 0 {
+		text += "; the bytes are in " + List(c.Quarantine)
 	}
 	return text
 }
@@ -167,7 +182,7 @@ func countOf(n uint64, what string) string {
 
 // Heals tells whether the damage leaves nothing behind: what was bad is made again from what the segment keeps twice.
 func (d Damage) Heals() bool {
-	return slices.Contains([]string{wouldHeal, didHeal, wouldRebuild, didRebuild}, d.Action)
+	return slices.Contains([]string{wouldHeal, didHeal, wouldRebuild, didRebuild, wouldRename, didRename}, d.Action)
 }
 
 // Gone tells whether it is a file that is not there.
@@ -178,6 +193,9 @@ func (d Damage) Left() bool { return d.Action == didNothing }
 
 // Kept tells whether its bytes go to quarantine by themselves; those of a segment that is healed stay there in the whole file.
 func (d Damage) Kept() bool { return d.Action == wouldQuarantine || d.Action == didQuarantine }
+
+// Aside tells whether it is in another file than a segment.
+func (d Damage) Aside() bool { return d.Cause == causeStore }
 
 // Rebuilt tells whether it is something that is made again from the records: an index, a trailer, a header, parity.
 func (d Damage) Rebuilt() bool { return d.Action == wouldRebuild || d.Action == didRebuild }

@@ -51,6 +51,7 @@ func fsckPage(dir string, r recovery.Report, deep bool) string {
 type weighed struct {
 	repaired bool
 	segments []damagedSegment
+	aside    int   // other files than segments
 	gone     int   // places where segment files are missing
 	nameless bool  // at one of these it may be several
 	heals    int   // segments that are as they were when all is healed
@@ -77,6 +78,8 @@ func weigh(r recovery.Report) weighed {
 	at := map[string]int{}
 	for _, d := range r.Damage {
 		switch {
+		case d.Aside():
+			v.aside++
 		case d.Gone():
 			v.gone++
 			v.nameless = v.nameless || d.Segment == ""
@@ -97,7 +100,7 @@ func weigh(r recovery.Report) weighed {
 		v.segments[i].damage = append(v.segments[i].damage, d)
 	}
 	for _, s := range v.segments {
-		if s.heals() {
+		if s.heals() && !s.damage[0].Aside() {
 			v.heals++
 		}
 	}
@@ -120,7 +123,7 @@ func (v weighed) verdict(r recovery.Report) string {
 // sentence is "3 of 80 segments are damaged; 2 of them heal completely; 412 records are lost."
 func (v weighed) sentence(r recovery.Report) string {
 	var parts []string
-	damaged := len(v.segments) - v.gone
+	damaged := len(v.segments) - v.gone - v.aside
 	if damaged > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %s %s damaged", damaged, count(uint64(r.Segments), "segment"), v.verb(damaged, "is", "are", "was", "were")))
 	}
@@ -133,6 +136,9 @@ func (v weighed) sentence(r recovery.Report) string {
 			who = "all of them"
 		}
 		parts = append(parts, who+" "+v.verb(v.heals, "heals", "heal", "was healed", "were healed")+" completely")
+	}
+	if v.aside > 0 {
+		parts = append(parts, count(uint64(v.aside), "other file")+" "+v.verb(v.aside, "is", "are", "was", "were")+" damaged")
 	}
 	if v.gone > 0 && !v.nameless {
 		parts = append(parts, count(uint64(v.gone), "segment file")+" "+v.verb(v.gone, "is", "are", "was", "were")+" missing")
@@ -293,17 +299,7 @@ func writeHistory(b *strings.Builder, ledger []recovery.CauseLosses) {
 	}
 	b.WriteString("\nhistory, from the loss ledger, losses.jsonl; known, and no damage any more:\n")
 	for _, c := range ledger {
-		text := c.String() + ": " + recovery.Meaning(c.Cause)
-		if c.Records > 0 {
-			text += "; " + recovery.AcknowledgedText(c.Acknowledged)
-		}
-		if when := recovery.Times(c.Since, c.Until); when != "" {
-			text += "; written down " + when
-		}
-		if len(c.Quarantine) > 0 {
-			text += "; the bytes are in " + recovery.List(c.Quarantine)
-		}
-		paragraph(b, "    ", "  - "+clean(text)+".")
+		paragraph(b, "    ", "  - "+clean(c.Line())+".")
 	}
 }
 

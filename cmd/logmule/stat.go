@@ -164,6 +164,9 @@ func statPage(dir string, s recovery.Survey, dead *deadLetters, now time.Time) s
 	case s.Losses > 0:
 		fmt.Fprintf(&b, "\nthe loss ledger, losses.jsonl, has %s, and no record is lost to all: outputs gave some up, or bytes without records were damaged\n", count(uint64(s.Losses), "line"))
 	}
+	for _, c := range s.ByCause {
+		paragraph(&b, "    ", "  - "+clean(c.Line()))
+	}
 	if s.Quarantine > 0 {
 		fmt.Fprintf(&b, "\nquarantine: %s, %s; \"logmule quarantine list %s\" explains it\n", count(uint64(s.Quarantine), "file"), size(s.Quarantined), dir)
 	}

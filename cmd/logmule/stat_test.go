@@ -18,7 +18,9 @@ func TestStatPage(t *testing.T) {
 			{Name: "b.seg", First: 10, Last: 9, Bytes: 1024},
 		},
 		Outputs: []recovery.SurveyedOutput{{Name: "hq", Position: 5, BacklogRecords: 3, BacklogBytes: 100, Oldest: now.Add(-90 * time.Second)}, {Name: "x", Position: 10}},
-		Gaps:    []recovery.Gap{{First: 4, Last: 6}}, LostRecords: 3, Losses: 1, Quarantine: 2, Quarantined: 4096, Notes: []string{"n\x00"},
+		Gaps:    []recovery.Gap{{First: 4, Last: 6}}, LostRecords: 3, Losses: 1,
+		ByCause:    []recovery.CauseLosses{{Cause: "drop_oldest", Acknowledged: "yes", Lines: 1, Records: 3, First: 4, Last: 6, Since: now, Until: now, Outputs: []string{"hq"}}},
+		Quarantine: 2, Quarantined: 4096, Notes: []string{"n\x00"},
 	}
 	want := `data: queue id, opened 1 time, a daemon runs
 4 records in 2 segments, 2.0 KiB, sequences 3 to 9
@@ -35,6 +37,8 @@ LOST FROM  TO  RECORDS
 4          6   3
 
 the loss ledger, losses.jsonl, tells of 3 records in 1 line
+  - 3 records, sequences 4 to 6, missed by hq: the queue was full, and when_full = "drop_oldest";
+    acknowledged to their source; written down 2025-03-04 05:06:07Z
 
 quarantine: 2 files, 4.0 KiB; "logmule quarantine list data" explains it
 
