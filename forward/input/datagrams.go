@@ -382,11 +382,3 @@ func (p *peers) name(address []byte) string {
 	p.names[string(address)] = name
 	return name
 }
-
-// checkReceiveBuffer judges the key receive_buffer.
-func checkReceiveBuffer(n config.Bytes) error {
-	if n < 0 || n > 1<<30 {
-		return fmt.Errorf(`receive_buffer = "%s" is out of range; use a size from "0B", for what the system has as its own, to "1GiB"`, n)
-	}
-	return nil
-}

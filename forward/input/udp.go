@@ -50,6 +50,14 @@ func newUDP(decode func(into any) error, env Env) (Input, error) {
 	return &udp{env: env, listen: keys.Listen, framing: keys.Framing, max: int(keys.MaxRecord), buffer: int(keys.ReceiveBuffer), codec: keys.Codec}, nil
 }
 
+// checkReceiveBuffer judges the key receive_buffer.
+func checkReceiveBuffer(n config.Bytes) error {
+	if n < 0 || n > 1<<30 {
+		return fmt.Errorf(`receive_buffer = "%s" is out of range; use a size from "0B", for what the system has as its own, to "1GiB"`, n)
+	}
+	return nil
+}
+
 // Run receives until ctx ends, and then what the socket has still got.
 func (u *udp) Run(ctx context.Context, emit Emit) error {
 	emit, err := u.env.decoding(u.codec, emit)

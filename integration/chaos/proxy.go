@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -21,6 +22,8 @@ type Proxy struct {
 	options Options
 	address string
 	workers sync.WaitGroup
+	alive   context.Context // ends with the proxy
+	end     context.CancelFunc
 
 	mu       sync.Mutex // guards everything below
 	listener net.Listener
@@ -38,6 +41,7 @@ type Proxy struct {
 func Start(o Options) (*Proxy, error) {
 	p := &Proxy{options: o, address: o.Listen, target: o.Target, changed: make(chan struct{}), pairs: map[*pair]struct{}{},
 		random: rand.New(rand.NewPCG(o.Seed, 1))}
+	p.alive, p.end = context.WithCancel(context.Background())
 	if err := p.Refuse(false); err != nil {
 		return nil, err
 	}
@@ -141,6 +145,7 @@ func (p *Proxy) Close() {
 		_ = p.listener.Close()
 	}
 	p.mu.Unlock()
+	p.end()
 	p.Reset()
 	p.workers.Wait()
 }
@@ -160,7 +165,7 @@ func (p *Proxy) accept(l net.Listener) {
 
 // join serves one connection to its end.
 func (p *Proxy) join(client net.Conn, target string) {
-	server, err := net.Dial(network(target), target)
+	server, err := new(net.Dialer).DialContext(p.alive, network(target), target)
 	if err != nil { // as if the server had gone just now
 		abort(client)
 		return
