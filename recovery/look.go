@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -56,7 +57,11 @@ func (p *part) diagnose(f io.ReaderAt) error {
 	if errors.Is(err, fs.ErrClosed) {
 		return err
 	}
-	if err != nil || h.Trailer.Header.Name() != p.name || !p.sealed && len(h.Healed) == 0 {
+	if err != nil || h.Trailer.Header.Name() != p.name {
+		return nil
+	}
+	if !p.sealed && len(h.Healed) == 0 {
+		p.endAt(h, f)
 		return nil
 	}
 	p.healing = h
@@ -64,4 +69,28 @@ func (p *part) diagnose(f io.ReaderAt) error {
 		p.sealed, p.trailer = true, h.Trailer
 	}
 	return nil
+}
+
+// endAt takes the word of an index for the end of the frames, where only what follows them is not whole. The frames had been durable
+// before that was written.
+func (p *part) endAt(h *segment.Healing, f io.ReaderAt) {
+	n, t := len(p.holes), h.Trailer
+	if p.end > t.DataEnd || n == 0 || p.holes[n-1].next != 0 {
+		return
+	}
+	p.unfinished, p.mark, p.seen, p.zeros = true, max(p.mark, t.Mark), max(p.seen, t.Last), 0
+	last := &p.holes[n-1]
+	if last.offset < t.DataEnd {
+		last.length = t.DataEnd - last.offset
+		return
+	}
+	for _, s := range h.Changed() { // else it is what a seal writes there
+		b := make([]byte, s.Size)
+		_, err := patient{f}.ReadAt(b, s.Offset)
+		if s.Offset >= t.DataEnd && (err != nil || len(bytes.TrimLeft(b, "\x00")) > 0) {
+			last.span, last.zero = span{s.Offset, p.size - s.Offset}, false
+			return
+		}
+	}
+	p.holes = withoutTail(p.holes)
 }

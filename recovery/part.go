@@ -22,6 +22,7 @@ type part struct {
 	blankHeader bool // the header block is all zeros, or not there
 	sealed      bool
 	trailer     segment.Trailer // when sealed
+	unfinished  bool            // an index follows the frames, and no trailer
 	foreign     span            // bytes behind the trailer
 	bound       uint64          // frames above it were superseded
 	reading

@@ -168,9 +168,6 @@ func (r *repairer) repair() error {
 	if err := r.restoreStore(); err != nil {
 		return err
 	}
-	if r.wants > 0 {
-		r.Report.note(r.wish())
-	}
 	return r.describeLeft()
 }
 
@@ -204,6 +201,9 @@ func (r *repairer) doneSoFar() string {
 
 // describeLeft judges what is there now: that it is clean, or what is left.
 func (r *repairer) describeLeft() error {
+	if r.wants > 0 {
+		r.Report.note(r.wish())
+	}
 	c := r.reader()
 	if err := c.prepare(); err != nil {
 		return err

@@ -113,9 +113,11 @@ func (r *repairer) choose(w *work) {
 	case p.sealed && h != nil && !h.Won() && h.Whole() && p.badHeader == nil:
 	case p.sealed && h != nil && h.Whole() && (p.badHeader == nil || h.Header):
 		w.way, w.wants = heal, h.Size
+	case p.unfinished && !damaged && r.overdue(p):
+		w.way, w.wants, w.gains = heal, segment.SealedSize(p.header.Size, p.end), []Damage{p.lacks(didRebuild)}
 	case p.sealed, damaged:
 		w.way, w.wants = rewrite, segment.SealedSize(p.header.Size, p.keptEnd())
-	case p.identified && (torn || r.overdue(p)):
+	case p.identified && (torn || p.unfinished || r.overdue(p)):
 		w.way, w.wants = sealUp, max(0, segment.SealedSize(p.header.Size, p.end)-p.size)
 	}
 }

@@ -187,6 +187,12 @@ func TestRepair(t *testing.T) {
 	if d := differ(was, tree(t, b.fs)); len(d) > 0 {
 		t.Errorf("the second run has changed %v", d)
 	}
+	const told = "199-360 162 checksum yes 00000000000000000181-000000000000abfe.seg+4784\n" +
+		"541-720 180 missing segment yes 00000000000000000541-000000000000abfc.seg+0\n" +
+		"928-930 3 checksum yes 00000000000000000901-000000000000abfa.seg+5240"
+	if got := toldIn(t, b.fs); got != told {
+		t.Errorf("the ledger has\n%s\nwant\n%s", got, told)
+	}
 	lines := was[filepath.Join(testDir, ledgerFile)]
 	state := mustStart(t, b.fs, map[string]uint64{"web": 7})
 	if got := string(contentOf(t, b.fs, filepath.Join(testDir, ledgerFile))); got != lines {

@@ -200,6 +200,10 @@ var startTests = []struct {
 	{"trailer zeroed", nil, func(b *builder) {
 		b.sealed(5)
 		b.zero(0, b.sizeOf(0)-4096, 4096)
+	}, want{survive: "1-5", next: 6}},
+	{"trailer hit", nil, func(b *builder) {
+		b.sealed(5)
+		b.flip(0, b.sizeOf(0)-4000)
 	}, want{survive: "1-5", next: 6, torn: true, copies: 1}},
 	{"bytes behind the trailer", nil, func(b *builder) {
 		b.sealed(5)
