@@ -37,7 +37,7 @@ func (w *writer) open() error {
 	if err != nil {
 		return fmt.Errorf("start segment in %s: %w", q.segmentDir(), err)
 	}
-	w.out, w.allocated, w.fresh, w.begun, w.base = out, out.End(), true, false, base
+	w.out, w.allocated, w.safe, w.fresh, w.begun, w.base = out, out.End(), out.End(), true, false, base
 	q.activeSize.Store(int64(h.Size))
 	w.active = newFile(q.segmentDir(), out.Name())
 	w.active.epoch.Store(&q.epoch)
@@ -105,9 +105,10 @@ func (s *sealing) wait(ctx context.Context) bool {
 }
 
 // roll ends the active segment. Its data is durable before the next one begins; index, parity and trailer follow in the
-// background, for one segment at a time.
+// background, for one segment at a time. A marker has to be durable too: a seal that a power loss cuts short would be found over
+// bytes that are not there, as if they had been destroyed.
 func (w *writer) roll() error {
-	if len(w.unsynced) > 0 || w.written > w.durable {
+	if len(w.unsynced) > 0 || w.written > w.durable || w.out.End() > w.safe && w.q.opt.Sync.Mode != SyncNever {
 		if err := w.sync(); err != nil {
 			return err
 		}

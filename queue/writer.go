@@ -35,6 +35,7 @@ type writer struct {
 	base      int64             // the segment size that was in force when the active segment began
 	over      bool              // the next segment begins even where max_size has no room for it
 	allocated int64             // bytes of the active file that have blocks
+	safe      int64             // bytes of it that are durable
 	begun     bool              // the active segment begins with all positions, durable
 	fresh     bool              // the active segment holds no records
 	touched   time.Time         // when a frame was last written
@@ -244,6 +245,7 @@ func (w *writer) sync() error {
 		w.q.counters.syncErrors.Add(1)
 		return w.poison(fmt.Errorf("sync %s: %w", w.active.path, err))
 	}
+	w.safe = w.out.End()
 	w.q.counters.syncs.Add(1)
 	w.q.counters.syncNanos.Add(uint64(time.Since(start)))
 	w.settle()

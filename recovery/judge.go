@@ -124,7 +124,7 @@ func (j *judge) reaches(n neighbour) uint64 {
 	p, tail := n.p, n.p.tail()
 	limit := p.limit(n.next)
 	switch {
-	case p.sealed:
+	case p.sealed && !p.resealed():
 		return min(p.trailer.Last, limit)
 	case n.opaque:
 		return p.last

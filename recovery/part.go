@@ -230,6 +230,9 @@ func (p *part) believe(next *part) {
 	p.minTime, p.maxTime = t.MinTime, t.MaxTime
 }
 
+// resealed tells whether the segment has lost its trailer, and the one that it gets says no more than the frames that are left.
+func (p *part) resealed() bool { return p.healing != nil && p.healing.Seal }
+
 // limit is the last sequence that counts in this segment: the next one holds those above it, also where it had to write
 // again what this one could not sync.
 func (p *part) limit(next *part) uint64 {

@@ -28,7 +28,7 @@ func (s *starter) settle() error {
 	}
 	var losses []Loss
 	for i, f := range found {
-		if f.part != nil && f.part.sealed && f.cause != causeForeign {
+		if f.part != nil && f.part.sealed && f.cause != causeForeign && !f.part.resealed() {
 			s.Report.note(fmt.Sprintf("segment %s has damaged bytes at offset %d: its readers and fsck deal with them", f.segment, f.offset))
 			continue
 		}
