@@ -26,6 +26,9 @@ type options struct {
 	Connections int
 	Sync        string
 	Compression string
+	Backlog     int
+	Segments    int
+	Rate        int
 }
 
 func main() {
@@ -43,17 +46,20 @@ func start(args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.Binary, "binary", "", "the logmule to measure (default: build ./cmd/logmule)")
 	flags.StringVar(&o.Dir, "dir", "", "where data directories are made, on a real disk (default: a temporary one below the current directory)")
-	flags.StringVar(&o.Scenarios, "scenarios", "tcp,http,salvage", "which to run")
+	flags.StringVar(&o.Scenarios, "scenarios", "tcp,http,salvage,backlog,live", "which to run")
 	flags.IntVar(&o.Runs, "runs", 3, "runs of each, after one that warms up; medians are printed")
 	flags.IntVar(&o.Records, "records", 4_000_000, "records of a run")
 	flags.IntVar(&o.Connections, "connections", 4, "connections of the generator")
 	flags.StringVar(&o.Sync, "sync", "always", "[queue] sync")
 	flags.StringVar(&o.Compression, "compression", "snappy", "[queue] compression")
+	flags.IntVar(&o.Backlog, "backlog", 512, "MiB of the queue that fsck checks and that a start finds")
+	flags.IntVar(&o.Segments, "segments", 2000, "segments of 64 KiB that another start finds")
+	flags.IntVar(&o.Rate, "rate", 500_000, "records a second that a daemon takes and sends while fsck checks it")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if o.Runs < 1 || o.Records < 1 || o.Connections < 1 || o.Connections > 99 {
-		return fmt.Errorf("read flags: runs and records are at least 1, connections 1 to 99")
+	if o.Runs < 1 || o.Records < 1 || o.Backlog < 1 || o.Segments < 1 || o.Rate < 1 || o.Connections < 1 || o.Connections > 99 {
+		return fmt.Errorf("read flags: all are at least 1, connections at most 99")
 	}
 	dir, err := os.MkdirTemp(cmp.Or(o.Dir, "."), ".bench-")
 	if err != nil {
@@ -101,20 +107,24 @@ func bench(o options) error {
 	}
 	printMachine(o, m, loopback)
 	for kind := range strings.SplitSeq(o.Scenarios, ",") {
-		if kind == "salvage" {
-			if err := runSalvage(o); err != nil {
-				return err
+		switch kind {
+		case "salvage":
+			err = runSalvage(o)
+		case "backlog":
+			err = runBacklog(o, m)
+		case "live":
+			err = runLive(o)
+		case "tcp", "http":
+			var r result
+			if r, err = median(o.Runs, func() (result, error) { return runScenario(o, kind) }); err == nil {
+				printScenario(o, m, loopback, kind, r)
 			}
-			continue
+		default:
+			err = fmt.Errorf("run scenario %q: there are tcp, http, salvage, backlog and live", kind)
 		}
-		if kind != "tcp" && kind != "http" {
-			return fmt.Errorf("run scenario %q: there are tcp, http and salvage", kind)
-		}
-		r, err := median(o.Runs, func() (result, error) { return runScenario(o, kind) })
 		if err != nil {
 			return err
 		}
-		printScenario(o, m, loopback, kind, r)
 	}
 	return nil
 }
