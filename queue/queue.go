@@ -121,6 +121,9 @@ func Open(opt Options) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
+	if err := setAside(opt); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	q, err := open(opt)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
@@ -133,12 +136,27 @@ func Open(opt Options) (*Queue, error) {
 // whether a daemon runs, and a daemon that was killed may take a moment to be gone.
 func lockDir(opt Options) (io.Closer, error) {
 	for deadline := time.Now().Add(time.Second); ; time.Sleep(20 * time.Millisecond) {
-		lock, err := opt.FS.Lock(filepath.Join(opt.Dir, "LOCK"), opt.Holder)
+		lock, aside, err := recovery.Lock(opt.FS, opt.Dir, opt.Holder)
+		if aside != nil {
+			opt.Log.Warn("set aside what stood in the place of a file of the queue", "what", aside.String())
+		}
 		var locked *vfs.LockedError
 		if !errors.As(err, &locked) || time.Now().After(deadline) {
 			return lock, err
 		}
 	}
+}
+
+// setAside moves to quarantine what stands in the place of the queue's own files.
+func setAside(opt Options) error {
+	odd, err := recovery.SetAside(opt.FS, opt.Dir)
+	if isFull(err) && opt.FS.Remove(filepath.Join(opt.Dir, reserveFile)) == nil {
+		odd, err = recovery.SetAside(opt.FS, opt.Dir)
+	}
+	for _, o := range odd {
+		opt.Log.Warn("set aside what stood in the place of a file of the queue", "what", o.String())
+	}
+	return err
 }
 
 func open(opt Options) (*Queue, error) {

@@ -89,6 +89,9 @@ func (c *checker) prepare() error {
 		return err
 	}
 	c.live = !c.all && locked(c.fsys, c.dir) // a repair holds the lock itself
+	for _, odd := range oddNames(c.fsys, c.dir) {
+		c.report.note(odd.String())
+	}
 	if lost != nil {
 		c.report.note(fmt.Sprintf("no identity, the next start makes it again from the segments (%v)", lost))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"syscall"
 
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
@@ -54,9 +55,24 @@ func writeIdentity(fsys vfs.FS, dir string, id segment.ID, starts uint64) error 
 		return err
 	}
 	if err := vfs.WriteFile(fsys, filepath.Join(dir, identityFile), line); err != nil {
-		return fmt.Errorf("count this start in %s: %w; see to it that the disk has room and this user may write there", dir, err)
+		return fmt.Errorf("count this start in %s: %w; %s", dir, err, writeHint(err))
 	}
 	return nil
+}
+
+// writeHint is what to do where a file of the data directory cannot be written.
+func writeHint(err error) string {
+	switch {
+	case isFull(err):
+		return "free some space there"
+	case errors.Is(err, fs.ErrPermission):
+		return "let this user write there"
+	case errors.Is(err, syscall.EROFS):
+		return "its file system is read-only: look at the kernel log (dmesg) and mount it anew"
+	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
+		return "something else stands there: move it away"
+	}
+	return "look at the disk and at the kernel log (dmesg)"
 }
 
 // missing tells whether an identity was lost because it never was there.

@@ -164,8 +164,8 @@ func isNumbered(text, suffix string) bool {
 }
 
 func isNumber(text string) bool {
-	_, err := strconv.ParseInt(text, 10, 64)
-	return err == nil && text[0] != '-' && text[0] != '+'
+	_, err := strconv.ParseUint(text, 10, 63)
+	return err == nil
 }
 
 // policies are the causes of losses that no damage has caused.

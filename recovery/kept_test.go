@@ -236,6 +236,8 @@ func TestKeptNamed(t *testing.T) {
 		seg + "-4096-512.bin.tmp":        {Kind: KeptLeftover},
 		seg:                              {Kind: KeptOther},
 		"checkpoints.db.1700000000":      {Kind: KeptCheckpoints},
+		"checkpoints.db.damaged":         {Kind: KeptCheckpoints},
+		"checkpoints.db.damaged.2":       {Kind: KeptCheckpoints},
 		"checkpoints.db":                 {Kind: KeptOther},
 		"identity.1700000000":            {Kind: KeptOther},
 		strings.Repeat("9", 20) + ".bin": {Kind: KeptOther},

@@ -115,7 +115,7 @@ func OpenLedger(fsys vfs.FS, dir string) (*Ledger, error) {
 		return l, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open loss ledger: %w; make %s a regular file that this user may write", err, l.path)
+		return nil, fmt.Errorf("open loss ledger %s: %w; %s", l.path, err, writeHint(err))
 	}
 	if err := l.load(f); err != nil {
 		return nil, fmt.Errorf("open loss ledger %s: %w", l.path, errors.Join(err, f.Close()))
@@ -336,7 +336,7 @@ func ReadLedger(fsys vfs.FS, dir string) ([]Loss, error) {
 func eachLoss(fsys vfs.FS, dir string, fn func(Loss)) (lineState, error) {
 	path := filepath.Join(dir, ledgerFile)
 	f, err := fsys.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) { // no file: the next start sets it aside
 		return lineState{}, nil
 	}
 	if err != nil {

@@ -39,7 +39,7 @@ type part struct {
 	rival    *part  // of a stray: the segment that has its sequences
 	newer    *UnknownFormatError
 	gone     bool   // it vanished since it was listed
-	stuck    bool   // its bad bytes could not be copied: it must not be changed
+	stuck    bool   // its bad bytes could not be copied, or are more than a segment has: it must not be changed
 	keptAs   string // where in the data directory a file goes that is moved out of the way
 
 	problems []finding        // of a sealed segment, besides its frames: header, index, parity, stripes
@@ -113,7 +113,7 @@ func framed(f io.ReaderAt, salt uint64, size int64) bool {
 // frames tells whether there is a frame of the segment with this salt, and if not whether there are only zeros in their place.
 func frames(f io.ReaderAt, salt uint64, size int64) (found, zero bool) {
 	const most = segment.MaxSegment + segment.MaxSegment/8 // with what follows the frames
-	zero = size <= most
+	zero = size <= most || vfs.NextData(f, most) >= size
 	for sc := segment.NewScanner(f, salt, segment.HeaderSize, min(size, most)); ; {
 		p, err := sc.Next()
 		if err != nil {
@@ -177,7 +177,7 @@ func (p *part) holdsRecords() bool { return p.last >= p.header.First }
 
 // scan fills in what the frames say. next is the following segment that is ours to read, nil for the newest.
 func (p *part) scan(f io.ReaderAt, next *part, pace func(int64) error, take func(*segment.Part)) error {
-	end := p.size
+	end := min(p.size, segment.MaxDataEnd)
 	if p.sealed {
 		end = p.trailer.DataEnd
 	}
@@ -193,6 +193,11 @@ func (p *part) scan(f io.ReaderAt, next *part, pace func(int64) error, take func
 		}
 		p.mark, p.seen = max(p.mark, p.trailer.Mark), max(p.seen, p.trailer.Last)
 		return nil
+	}
+	if p.size > end && vfs.NextData(f, end) < p.size {
+		p.stuck = true // more than a segment can be, so there is no saying what it is
+	} else {
+		p.zeros += p.size - end
 	}
 	p.findTrailer(f)
 	return nil

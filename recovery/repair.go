@@ -85,7 +85,7 @@ func (r *repairer) lock() (release func() error, err error) {
 	was, _ := vfs.ReadFile(r.fsys, path, 4<<10) // nothing: it is not there yet
 	var lock io.Closer
 	for deadline := time.Now().Add(time.Second); ; time.Sleep(20 * time.Millisecond) {
-		lock, err = r.fsys.Lock(path, r.options.Holder)
+		lock, _, err = Lock(r.fsys, r.dir, r.options.Holder)
 		var held *vfs.LockedError
 		if !errors.As(err, &held) || time.Now().After(deadline) {
 			break
@@ -115,6 +115,13 @@ func (r *repairer) reader() *checker {
 }
 
 func (r *repairer) run() (err error) {
+	odd, err := SetAside(r.fsys, r.dir)
+	for _, o := range odd {
+		r.Report.note(o.String())
+	}
+	if err != nil {
+		return err
+	}
 	removeHealing(r.fsys, r.dir)
 	if r.ledger, err = OpenLedger(r.fsys, r.dir); err != nil {
 		return err

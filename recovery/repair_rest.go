@@ -79,7 +79,8 @@ func (r *repairer) keepOld(path string) (int64, error) {
 	base := filepath.Base(path)
 	f, err := r.fsys.Open(path)
 	if err != nil {
-		return 0, r.moveAway(path, base)
+		_, err = moveAway(r.fsys, r.dir, path, quarantineDir)
+		return 0, err
 	}
 	defer f.Close() // it was only read
 	size, err := f.Size()
@@ -91,24 +92,6 @@ func (r *repairer) keepOld(path string) (int64, error) {
 		_, err = Quarantine(r.fsys, r.dir, f, base, 0, size)
 	}
 	return size, err
-}
-
-// moveAway moves what is no file, and stands where one has to, to quarantine.
-func (r *repairer) moveAway(path, as string) error {
-	quarantine := filepath.Join(r.dir, quarantineDir)
-	if err := r.fsys.MkdirAll(quarantine); err != nil {
-		return err
-	}
-	for n := 1; ; n++ {
-		to := filepath.Join(quarantine, fmt.Sprintf("%s%s.%d", as, damagedSuffix, n))
-		if _, err := r.fsys.Stat(to); err == nil {
-			continue
-		}
-		if err := r.fsys.Rename(path, to); err != nil {
-			return err
-		}
-		return r.fsys.SyncDir(quarantine)
-	}
 }
 
 // restoreIdentity makes an identity that is lost again, as far as the segments tell it. It counts no start.

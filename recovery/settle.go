@@ -69,7 +69,7 @@ func (s *starter) writeDown(losses []Loss) error {
 		losses[i].Time = now
 	}
 	if err := s.ledger.Add(losses...); err != nil {
-		return fmt.Errorf("%w; see to it that the disk has room and this user may write there", err)
+		return fmt.Errorf("%w; %s", err, writeHint(err))
 	}
 	return nil
 }

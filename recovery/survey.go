@@ -119,6 +119,9 @@ func (s *surveyor) take(dir string) error {
 		Queue: id.String(), Starts: starts, Running: locked(s.fsys, dir), LostRecords: sums.records, ShedRecords: sums.shed, Losses: sums.lines, ByCause: sums.causes.all(),
 		Segments: []SurveyedSegment{}, Outputs: []SurveyedOutput{}, Gaps: []Gap{}, Notes: []string{},
 	}
+	for _, odd := range oddNames(s.fsys, dir) {
+		s.Notes = append(s.Notes, odd.String())
+	}
 	if s.Quarantine, s.Quarantined, err = QuarantineRoom(s.fsys, dir); err != nil {
 		s.Notes = append(s.Notes, err.Error())
 	}

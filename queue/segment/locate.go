@@ -5,6 +5,8 @@ import (
 	"hash/crc32"
 	"io"
 	"sort"
+
+	"logmule/queue/vfs"
 )
 
 // locate finds header, layout and index of a segment that was sealed. Its trailer tells them; where that is gone, header
@@ -96,7 +98,7 @@ func (d *diagnosis) indexAt(at int64) (Index, []byte, bool) {
 
 // findEnd takes the end of frames from the size of the file: there is at most one that gives it.
 func (d *diagnosis) findEnd() bool {
-	words := sort.Search(int(min(d.size, maxDataEnd)/8), func(n int) bool { return SealedSize(d.header.Size, int64(n)*8) >= d.size })
+	words := sort.Search(int(min(d.size, MaxDataEnd)/8), func(n int) bool { return SealedSize(d.header.Size, int64(n)*8) >= d.size })
 	end := int64(words) * 8
 	return end >= HeaderSize && SealedSize(d.header.Size, end) == d.size && d.indexBehind(end)
 }
@@ -167,11 +169,17 @@ func (d *diagnosis) revive() error {
 }
 
 // eachIndex calls try for what looks like the beginning of an index, until it says true. The salt keeps an index of another
-// segment out.
+// segment out. A file may be far larger than a segment can be, and most of it a hole.
 func (d *diagnosis) eachIndex(salt uint64, try func(at int64, b []byte) bool) bool {
 	const step = window / 2
 	b := make([]byte, step+indexFields)
-	for base := int64(HeaderSize); base < d.size; base += step {
+	end := min(d.size, SealedSize(MaxSegment, MaxDataEnd))
+	for base := int64(HeaderSize); base < end; base += step {
+		if data := vfs.NextData(d.f, base) &^ 7; data > base {
+			if base = data; base >= end {
+				return false
+			}
+		}
 		n, err := readSparing(d.f, b, base, func(_, _ int64, _ error) {})
 		if err != nil {
 			return false

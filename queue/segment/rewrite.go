@@ -16,7 +16,7 @@ func Rewrite(into vfs.File, f io.ReaderAt, h Header, dataEnd int64, mark uint64,
 	if err := h.check(); err != nil {
 		return Trailer{}, fmt.Errorf("rewrite segment %s: %w", h.Name(), err)
 	}
-	if dataEnd < HeaderSize || dataEnd > maxDataEnd || dataEnd%8 != 0 {
+	if dataEnd < HeaderSize || dataEnd > MaxDataEnd || dataEnd%8 != 0 {
 		return Trailer{}, fmt.Errorf("rewrite segment %s: frames cannot end at offset %d: %w", h.Name(), dataEnd, ErrMalformed)
 	}
 	r := rewriting{into: into, tally: newTally(h)}

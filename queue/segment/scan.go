@@ -3,6 +3,8 @@ package segment
 import (
 	"fmt"
 	"io"
+
+	"logmule/queue/vfs"
 )
 
 // Scanner walks over a range of a segment's file, frame by frame, whatever is damaged in it. After damage it goes on at
@@ -113,6 +115,12 @@ func (s *Scanner) frame(offset int64) (Part, bool, error) {
 func (s *Scanner) skip() error {
 	start, zeros := s.at, s.at // zeros: what follows is zero so far
 	for at := start; at < s.end; {
+		if at >= s.base+int64(len(s.buf)) {
+			if data := min(vfs.NextData(s.f, at)&^7, s.end); data > at {
+				at = data // all that is passed is zero
+				continue
+			}
+		}
 		b, err := s.bytes(at, 8)
 		if err != nil {
 			return err

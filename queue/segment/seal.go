@@ -66,7 +66,7 @@ func SealRecovered(f vfs.File, h Header, dataEnd int64, mark uint64) (Trailer, e
 	}
 	if size, err := f.Size(); err != nil {
 		return Trailer{}, fmt.Errorf("seal recovered segment %s: %w", h.Name(), err)
-	} else if dataEnd < HeaderSize || dataEnd > size || dataEnd > maxDataEnd || dataEnd%8 != 0 {
+	} else if dataEnd < HeaderSize || dataEnd > size || dataEnd > MaxDataEnd || dataEnd%8 != 0 {
 		return Trailer{}, fmt.Errorf("seal recovered segment %s: frames cannot end at offset %d of %d: %w", h.Name(), dataEnd, size, ErrMalformed)
 	}
 	t := newTally(h)

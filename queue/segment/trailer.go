@@ -99,7 +99,7 @@ func DecodeTrailer(b []byte) (Trailer, error) {
 
 // valid checks the fields against the limits and against each other.
 func (t Trailer) valid() bool {
-	if t.DataEnd < HeaderSize || t.DataEnd > maxDataEnd || t.DataEnd%8 != 0 ||
+	if t.DataEnd < HeaderSize || t.DataEnd > MaxDataEnd || t.DataEnd%8 != 0 ||
 		t.Last > MaxSequence || t.Last < t.Header.First-1 || t.Mark > MaxSequence {
 		return false
 	}

@@ -11,7 +11,7 @@ import (
 
 func drawTrailer(t *rapid.T) Trailer {
 	h := drawHeader(t)
-	end := rapid.Int64Range(HeaderSize/8, maxDataEnd/8).Draw(t, "end") * 8
+	end := rapid.Int64Range(HeaderSize/8, MaxDataEnd/8).Draw(t, "end") * 8
 	l := layOut(h.Size, end)
 	tr := Trailer{
 		Header: h, DataEnd: end, Stripe: uint32(l.stripe), IndexA: l.indexA, Parity: l.parity, IndexB: l.indexB,

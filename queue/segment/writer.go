@@ -8,8 +8,8 @@ import (
 	"logmule/queue/vfs"
 )
 
-// maxDataEnd bounds the end of frames, so that an index can keep offsets in 32 bits.
-const maxDataEnd = 1<<32 - 8
+// MaxDataEnd bounds the end of frames, so that an index can keep offsets in 32 bits.
+const MaxDataEnd = 1<<32 - 8
 
 // Writer is an active segment. One goroutine uses it at a time.
 type Writer struct {
@@ -115,8 +115,8 @@ func (w *Writer) verify(frames []FrameHeader, bufs [][]byte) error {
 		}
 		offset += h.Size()
 	}
-	if offset > maxDataEnd {
-		return fmt.Errorf("frames would end at offset %d, above %d: %w", offset, int64(maxDataEnd), ErrMalformed)
+	if offset > MaxDataEnd {
+		return fmt.Errorf("frames would end at offset %d, above %d: %w", offset, int64(MaxDataEnd), ErrMalformed)
 	}
 	return nil
 }

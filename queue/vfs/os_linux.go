@@ -57,6 +57,18 @@ func (f *osFile) forget(offset, size int64) error {
 	return f.use("fadvise", func(fd int) error { return unix.Fadvise(fd, offset, size, unix.FADV_DONTNEED) })
 }
 
+// nextData is lseek for data. Nothing here goes by the position of the descriptor, which that moves.
+func (f *osFile) nextData(offset int64) (at int64, err error) {
+	err = f.use("lseek", func(fd int) (err error) {
+		at, err = unix.Seek(fd, offset, unix.SEEK_DATA)
+		if err == unix.ENXIO { // none follows
+			at, err = unix.Seek(fd, 0, io.SeekEnd)
+		}
+		return err
+	})
+	return at, err
+}
+
 // space counts in fragments, the unit of the block counts; an old file system that leaves it out means its block size.
 func space(st *unix.Statfs_t) Space {
 	unit := uint64(st.Frsize)
