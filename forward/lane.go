@@ -55,7 +55,7 @@ func (l *lane) close() {
 		return
 	}
 	if err := contain(closer.Close); err != nil {
-		l.log.Warn("output did not close cleanly", "error", err)
+		l.log.Warn("output did not close cleanly; what was not accepted is sent again", "error", err)
 	}
 }
 

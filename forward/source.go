@@ -62,7 +62,7 @@ func (s *source) run(ctx context.Context) error {
 		s.listens.Store(false)
 		if ctx.Err() != nil {
 			if err != nil {
-				s.log.Warn("input did not stop cleanly", "error", err)
+				s.log.Warn("input did not stop cleanly; what it had not handed over comes again where its source can send or be read again", "error", err)
 			}
 			break
 		}

@@ -61,7 +61,7 @@ func (e *Engine) stop(s *stopper, q *queue.Queue, reloader <-chan struct{}) erro
 	inputs := ended(s.inputs.Wait)
 	await(half, inputs)
 	if err := q.Sync(half); err != nil {
-		e.log.Warn("queue not synced yet", "error", err)
+		e.log.Warn("queue not synced in its share of shutdown_timeout; its closing waits for that", "error", err)
 	}
 	s.stopOutputs()
 	outputs := ended(s.outputs.Wait)

@@ -14,7 +14,7 @@ import (
 )
 
 type fileKeys struct {
-	Path  string `toml:"path" doc:"file to append to; strftime conversions such as %Y stand for the time at which a record arrived"`
+	Path  string `toml:"path" doc:"file to append to, which nobody else writes: a start cuts what is behind the end that the output knows, also what another output has written there meanwhile; strftime conversions such as %Y stand for the time at which a record arrived"`
 	Codec string `toml:"codec" doc:"what is written of a record: \"plain\": its payload; \"syslog\": RFC 5424; \"syslog-3164\": RFC 3164"`
 }
 
