@@ -205,6 +205,10 @@ func (q *Queue) trim(wanted int64) (again time.Duration) {
 			}
 			break
 		}
+		if q.vouch(f) { // some of what was taken for delivered may not be
+			again = time.Millisecond
+			break
+		}
 		if !q.removeFile(f) {
 			again = roomRetry
 			break

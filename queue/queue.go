@@ -82,6 +82,7 @@ type Queue struct {
 	sources       sources
 
 	healing      healing
+	vouching     vouching
 	aside        aside
 	scrubbed     atomic.Int64 // when the last full pass of the scrubber ended, unix nanoseconds; 0: none has
 	losses       losses
@@ -212,6 +213,7 @@ func open(opt Options) (*Queue, error) {
 	for _, s := range state.Segments {
 		q.files.add(recoveredFile(q.segmentDir(), s))
 	}
+	q.vouchOldest()
 	if all := q.files.snapshot(); len(all) > 0 { // a start looks for positions in the newest two
 		q.positioned.Store(all[max(len(all)-2, 0)])
 	}

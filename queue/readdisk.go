@@ -84,9 +84,15 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 	r.closeFile()
 	mark := r.q.mark.Load()
 	in := r.q.files.find(r.next)
+	if (in == nil || in.name.First > r.next) && r.q.vouchAll() {
+		return lost, nil // what seems to be gone had another name
+	}
 	if in == nil { // every segment up to the mark is gone
 		lost = checkpoint.Range{First: r.next, Last: mark}
 		r.skipped(lost)
+		return lost, nil
+	}
+	if r.q.vouch(in) {
 		return lost, nil
 	}
 	if in.name.First > r.next {
@@ -176,6 +182,9 @@ func (r *Reader) endOfFile(followed bool) (lost checkpoint.Range, found bool, er
 		return lost, false, nil // it has grown, or is dropped and cut
 	}
 	if last := r.in.last.Load(); r.next <= last {
+		if len(r.bad) == 0 && r.q.vouchAll() {
+			return lost, false, nil
+		}
 		if err := r.withheld(followed); err != nil {
 			return lost, false, err
 		}

@@ -227,5 +227,5 @@ func (w *writer) dropOldest() bool {
 	if f == nil || f == w.q.positioned.Load() {
 		return false
 	}
-	return w.q.dropFile(f)
+	return w.q.vouch(f) || w.q.dropFile(f)
 }

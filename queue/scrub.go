@@ -68,6 +68,9 @@ func (q *Queue) scrubAll() (whole bool, refused error) {
 
 // scrubFile holds all of a segment against its checksums, heals what can be healed and writes down what cannot.
 func (q *Queue) scrubFile(f *file) error {
+	if q.vouch(f) {
+		return nil // the next pass looks at what is there now
+	}
 	handle, err := q.opt.FS.Open(f.path)
 	if err != nil {
 		return err

@@ -17,6 +17,9 @@ type file struct {
 	name segment.Name
 	path string
 
+	recovered bool        // by a start
+	vouched   atomic.Bool // it is what its name says, and so is the one behind it
+
 	last    atomic.Uint64 // last durable sequence in it; name.First-1 while it has none
 	end     atomic.Int64  // end of the durable frames; 0: not read yet, the trailer knows
 	size    atomic.Int64  // bytes it takes on the disk
@@ -55,6 +58,8 @@ func (f *file) holdsRecords() bool { return f.last.Load() >= f.name.First }
 
 func recoveredFile(dir string, s recovery.Segment) *file {
 	f := newFile(dir, s.Name)
+	f.recovered = true
+	f.vouched.Store(s.DataEnd > 0)
 	f.last.Store(s.Last)
 	f.end.Store(s.DataEnd)
 	f.size.Store(s.Size)

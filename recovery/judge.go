@@ -148,7 +148,7 @@ func (j *judge) between(n neighbour) []finding {
 				}
 				hole.First = p.name.First
 				n.blanks = slices.DeleteFunc(slices.Clone(n.blanks), func(b *part) bool { return b == p })
-				found = append(found, j.emptied(p, hole))
+				found = append(found, emptied(p, hole, j.mark))
 				hole.First = hole.Last + 1
 				break
 			}
@@ -158,7 +158,7 @@ func (j *judge) between(n neighbour) []finding {
 		}
 	}
 	for _, p := range n.blanks {
-		found = append(found, j.emptied(p, checkpoint.Range{}))
+		found = append(found, emptied(p, checkpoint.Range{}, j.mark))
 	}
 	return found
 }
@@ -198,14 +198,14 @@ func (j *judge) absent(n neighbour, lost checkpoint.Range) finding {
 }
 
 // emptied is a file of which nothing is left but its name, and, where that explains them, the sequences that are missing.
-func (j *judge) emptied(p *part, lost checkpoint.Range) finding {
+func emptied(p *part, lost checkpoint.Range, mark uint64) finding {
 	f := finding{part: p, segment: p.base(), span: span{0, p.size}, cause: causeHeader, lost: lost, zero: p.void}
 	if lost.First == 0 {
 		f.cause, f.action = causeStranger, wouldQuarantine
 		f.torn, f.tail = p.leftover(), p.leftover()
 		return f
 	}
-	f.torn = lost.First > j.mark
+	f.torn = lost.First > mark
 	return f
 }
 

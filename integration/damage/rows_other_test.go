@@ -64,7 +64,7 @@ var otherRows = []row{
 		outcome: "the newest position counts, wherever it stands: nothing is lost",
 	},
 	{
-		number: 41, what: "an output that stands beyond the end of the log", on: beyondWorld, status: statusDamaged, cause: "truncated",
+		number: 41, what: "an output that stands beyond the end of the log", on: beyondWorld, status: statusDamaged, cause: "zeroed",
 		do:      func(w *world) []image { return []image{w.files} },
 		outcome: "its position proves that records were there: they are in the ledger, and new ones get higher numbers, so that it misses none",
 	},
