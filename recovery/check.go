@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	"logmule/checkpoint"
@@ -300,6 +301,7 @@ func (c *checker) describe(found []finding) error {
 		c.book(f, lost[i])
 	}
 	c.unsealed()
+	c.database()
 	for _, p := range c.parts {
 		if p.opaque && !p.gone && p.newer == nil {
 			r.add(Damage{Segment: p.name.String(), Length: p.size, Cause: causeUnreadable, Action: didNothing})
@@ -316,6 +318,27 @@ func (c *checker) describe(found []finding) error {
 	})
 	r.Running, r.Ledger = c.live, c.sums.causes.all()
 	return nil
+}
+
+// database looks at the checkpoint database, unless a daemon writes it. One that is missing is no damage.
+func (c *checker) database() {
+	if c.live {
+		return
+	}
+	path := filepath.Join(c.dir, CheckpointFile)
+	_, findings, err := checkpoint.Examine(c.fsys, path)
+	if err != nil {
+		c.report.note(fmt.Sprintf("%s was not checked: %v", CheckpointFile, err))
+	}
+	if len(findings) == 0 || findings[0] == checkpoint.Missing {
+		return
+	}
+	var size int64
+	if info, err := c.fsys.Stat(path); err == nil {
+		size = info.Size()
+	}
+	c.report.note(fmt.Sprintf("%s: %s", CheckpointFile, strings.Join(findings, "; ")))
+	c.report.add(Damage{Segment: CheckpointFile, Length: size, Cause: causeStore, Action: wouldRebuild})
 }
 
 // past books a finding that is no damage: a torn tail, or what the loss ledger tells of.

@@ -188,7 +188,11 @@ func (r *repairer) judge() ([]finding, error) {
 		return nil, err
 	}
 	r.advance()
-	return r.findings(r.sums.owed(r.Outputs, r.Next-1)), nil
+	var owed checkpoint.Ranges
+	if len(r.storeBad) == 0 || !slices.ContainsFunc(r.parts, (*part).normal) {
+		owed = r.sums.owed(r.Outputs, r.Next-1) // else what is not there may have been delivered and deleted
+	}
+	return r.findings(owed), nil
 }
 
 // interrupted is the error when the repair is to end, at a point where that leaves nothing half done.

@@ -234,3 +234,82 @@ func TestRepairOf(t *testing.T) {
 		})
 	}
 }
+
+// TestRepairStore loses the checkpoint database in several ways. What plain fsck says of it is what the repair does.
+func TestRepairStore(t *testing.T) {
+	whole := map[string]checkpoint.Position{checkpoint.Key("web"): {Floor: 40}, checkpoint.Key("slow"): {Floor: 12}}
+	database := filepath.Join(testDir, CheckpointFile)
+	for name, test := range map[string]struct {
+		hurt     func(b *builder)
+		damaged  bool
+		repaired bool
+		floors   string
+	}{
+		"sound":   {func(b *builder) {}, false, false, "slow=12 web=40"},
+		"missing": {func(b *builder) { b.remove(database) }, false, true, "slow=12 web=35"},
+		"empty":   {func(b *builder) { edit(b.t, b.fs, database, func([]byte) []byte { return nil }) }, true, true, "slow=12 web=35"},
+		"cut": {func(b *builder) {
+			edit(b.t, b.fs, database, func(data []byte) []byte { return data[:4096+100] })
+		}, true, true, "slow=12 web=35"},
+		"one position hit": {func(b *builder) {
+			edit(b.t, b.fs, database, func(data []byte) []byte { data[bytes.Index(data, []byte("out/slow"))+10] ^= 1; return data })
+		}, true, true, "slow=12 web=40"},
+		"no database at all": {func(b *builder) {
+			edit(b.t, b.fs, database, func([]byte) []byte { return bytes.Repeat([]byte("noise"), 70000) })
+		},
+			true, true, "slow=12 web=35"},
+		"missing, and what the log tells is older than the oldest record": {func(b *builder) {
+			b.remove(database)
+			b.remove(b.path(0))
+		}, false, true, "slow=21 web=35"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBuilder(t)
+			b.must(putFile(b.fs, database, boltBytes(t, whole)))
+			b.must(b.fs.SyncDir(testDir))
+			b.sealed(10, 10)
+			b.open()
+			b.full(b.at("web", 35), b.at("slow", 12))
+			b.durable(10, 10)
+			b.seal()
+			test.hurt(b)
+			if r := check(t, b.fs); r.Clean == test.damaged {
+				t.Errorf("fsck: %+v", r)
+			}
+			r := mustRepair(t, b.fs)
+			if !r.Clean || r.Repaired != test.repaired || len(r.Damage) > 0 != test.damaged || r.LostRecords > 0 {
+				t.Errorf("repair: %+v", r)
+			}
+			stored, findings, err := checkpoint.Examine(b.fs, database)
+			if err != nil || len(findings) > 0 {
+				t.Fatalf("the new one: %v, %v", findings, err)
+			}
+			floors := map[string]uint64{}
+			for key, p := range stored {
+				output, _ := checkpoint.OutputName(key)
+				floors[output] = p.Floor
+			}
+			if got := floorsOf(b.outputs(floors)); got != test.floors {
+				t.Errorf("positions %s, want %s", got, test.floors)
+			}
+			if r := check(t, b.fs); !r.Clean {
+				t.Errorf("fsck after it: %+v", r)
+			}
+			if r := mustRepair(t, b.fs); r.Repaired || !r.Clean {
+				t.Errorf("the second repair: %+v", r)
+			}
+			if state := mustStart(t, b.fs, floors); !state.Report.Clean || toldIn(t, b.fs) != "" {
+				t.Errorf("the start: %+v, %s", state.Report, toldIn(t, b.fs))
+			}
+		})
+	}
+}
+
+// outputs are positions with these floors.
+func (b *builder) outputs(floors map[string]uint64) map[string]checkpoint.Position {
+	all := map[string]checkpoint.Position{}
+	for name, floor := range floors {
+		all[name] = checkpoint.Position{Floor: floor}
+	}
+	return all
+}
