@@ -68,15 +68,20 @@ func (d *decodings) take(ctx context.Context, p *pack.Pack) (Receipt, error) {
 	body := decoded.Body[:0]
 	*decoded = *p
 	decoded.Form, decoded.Body = pack.Records, body
-	if err := d.decode(decoded, p); err != nil {
+	failed, err := d.decode(decoded, p)
+	if err != nil {
 		return Receipt{}, err
 	}
-	return d.emit(ctx, decoded)
+	receipt, err := d.emit(ctx, decoded)
+	if err == nil { // what is not stored comes again, and is counted then
+		d.env.Counters.DecodeErrors.Add(failed)
+	}
+	return receipt, err
 }
 
-// decode fills the body of decoded with the records of p. Attributes that p shares stay shared, the fields among them
-// out of the decoder's sight: it only adds.
-func (d *decodings) decode(decoded, p *pack.Pack) error {
+// decode fills the body of decoded with the records of p, and returns how many of them the codec could not read. Attributes
+// that p shares stay shared, the fields among them out of the decoder's sight: it only adds.
+func (d *decodings) decode(decoded, p *pack.Pack) (failed uint64, err error) {
 	shared := p.Shared
 	shared.Fields = nil
 	var encoded, own []byte
@@ -84,7 +89,7 @@ func (d *decodings) decode(decoded, p *pack.Pack) error {
 		encoded = shared.Append(nil)
 	}
 	var r pack.Record
-	return pack.Each(p.Form, p.Body, func(record []byte) error {
+	err = pack.Each(p.Form, p.Body, func(record []byte) error {
 		fields := r.Fields[:0]
 		r = pack.Record{Attributes: shared, Payload: record}
 		r.Fields = fields
@@ -104,15 +109,16 @@ func (d *decodings) decode(decoded, p *pack.Pack) error {
 			reason := err.Error()
 			r.Fields = append(r.Fields, pack.Field{Name: "decode_error", Value: reason[:min(len(reason), maxReason)]})
 			d.report(r.Logger, r.Payload, reason)
+			failed++
 			own = r.AppendBeside(own[:0], &shared)
 		}
 		decoded.Body = pack.AppendOwn(decoded.Body, own)
 		return nil
 	})
+	return failed, err
 }
 
 func (d *decodings) report(from string, payload []byte, reason string) {
-	d.env.Counters.DecodeErrors.Add(1)
 	if d.failed.allow(time.Now()) {
 		d.env.Log.Warn(fmt.Sprintf("record is not %s, kept as it is", d.name), "input", d.env.Name, "from", from, "why", reason,
 			"sample", sample(payload))

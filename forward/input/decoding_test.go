@@ -48,6 +48,29 @@ func (w *whole) all() ([]pack.Record, []pack.Pack) {
 	return slices.Clone(w.records), slices.Clone(w.packs)
 }
 
+// TestDecodeErrorsAreCountedOnce refuses a pack before it takes it: its record that is no syslog counts once.
+func TestDecodeErrorsAreCountedOnce(t *testing.T) {
+	env, got, refusals := testEnv(0), new(whole), 2
+	emit, err := env.decoding("syslog", func(ctx context.Context, p *pack.Pack) (Receipt, error) {
+		if refusals--; refusals >= 0 {
+			return Receipt{}, errors.New("no room")
+		}
+		return got.emit(ctx, p)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		p := pack.Pack{Form: pack.Lines, Count: 1, Shared: env.attributes("peer"), Body: []byte("no syslog at all\n")}
+		if _, err := emit(t.Context(), &p); err == nil {
+			break
+		}
+	}
+	if records, _ := got.all(); len(records) != 1 || env.Counters.DecodeErrors.Load() != 1 {
+		t.Errorf("%d records, %d decode errors", len(records), env.Counters.DecodeErrors.Load())
+	}
+}
+
 func TestDecoding(t *testing.T) {
 	env, text, got := testEnv(0), new(logText), new(whole)
 	env.Log = slog.New(slog.NewTextHandler(text, nil))
