@@ -46,19 +46,23 @@ func (j *trial) misnamed() bool {
 	return false
 }
 
-// known is the open fault that explains everything that is wrong, nil where there is none.
-func (j *trial) known() *fault {
-	for i := range openFaults {
-		f := &openFaults[i]
-		explained := !slices.ContainsFunc(j.findings, func(text string) bool {
-			name, _, _ := strings.Cut(text, ":")
-			return !slices.Contains(f.shows, name)
-		})
-		if explained && f.concerns(j) {
-			return f
+// known are the open faults that together explain everything that is wrong, none where they do not.
+func (j *trial) known() (faults []string) {
+	left := slices.Clone(j.findings)
+	for _, f := range openFaults {
+		if len(left) == 0 || !f.concerns(j) {
+			continue
 		}
+		faults = append(faults, f.what)
+		left = slices.DeleteFunc(left, func(text string) bool {
+			name, _, _ := strings.Cut(text, ":")
+			return slices.Contains(f.shows, name)
+		})
 	}
-	return nil
+	if len(left) > 0 {
+		return nil
+	}
+	return faults
 }
 
 // report fails the test with what is wrong, or counts it where it is known and this is no long run.
@@ -67,13 +71,15 @@ func (s *tally) report(t testing.TB, j *trial, text func() string) (failed bool)
 	if j.err() == nil {
 		return false
 	}
-	if f := j.known(); f != nil && level(t) != "long" {
+	if faults := j.known(); faults != nil && level(t) != "long" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.open == nil {
 			s.open = map[string]int{}
 		}
-		s.open[f.what]++
+		for _, what := range faults {
+			s.open[what]++
+		}
 		return false
 	}
 	t.Error(text())
