@@ -126,7 +126,11 @@ func (j *trial) kept() {
 		if bytes.Equal(was, is) || after.holds(was) {
 			continue
 		}
-		saved := savedOf(after, filepath.Base(name), was)
+		saved := make([]bool, len(was))
+		saving(saved, after, name, was)
+		if s := j.w.identify(name, was); s != nil {
+			saving(saved, after, s.file(), was)
+		}
 		there := func(p int, in []byte) bool { return p < len(in) && in[p] == was[p] }
 		for p, b := range was {
 			if b != 0 && !there(p, never) && !there(p, is) && !there(p, named) && !saved[p] {
@@ -153,16 +157,15 @@ func (i image) holds(data []byte) bool {
 	return false
 }
 
-// savedOf says of which bytes of a file quarantine has a copy.
-func savedOf(after image, base string, was []byte) []bool {
-	saved := make([]bool, len(was))
-	for name, data := range after {
-		rest, ok := strings.CutPrefix(name, "quarantine/"+base)
+// saving notes of which bytes of a file quarantine has a copy under this name.
+func saving(saved []bool, after image, name string, was []byte) {
+	for copied, data := range after {
+		rest, ok := strings.CutPrefix(copied, "quarantine/"+filepath.Base(name))
 		if !ok {
 			continue
 		}
 		var at, length int
-		if _, err := fmt.Sscanf(rest, "-%d-%d.bin", &at, &length); err != nil && !strings.HasPrefix(rest, ".damaged") {
+		if _, err := fmt.Sscanf(rest, "-%d-%d.bin", &at, &length); err != nil && !strings.HasPrefix(rest, ".") {
 			continue
 		}
 		for i := range data {
@@ -171,7 +174,6 @@ func savedOf(after image, base string, was []byte) []bool {
 			}
 		}
 	}
-	return saved
 }
 
 // copies holds the lines of the ledger against the copies that they name.
