@@ -180,7 +180,7 @@ func (c *checker) read(i int) (*part, error) {
 
 func (c *checker) readPart(p *part, f vfs.File, next *part) error {
 	begin := func() func(*segment.Part) {
-		p.positions, p.problems = newGatherer(!c.all), nil
+		p.positions, p.problems, p.undecoded = newGatherer(!c.all), nil, 0
 		if !c.opt.Deep {
 			return p.positions.take
 		}

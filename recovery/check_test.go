@@ -229,8 +229,8 @@ func TestCheckDeep(t *testing.T) {
 		t.Errorf("shallow: %+v", r.Damage)
 	}
 	r, err := Check(context.Background(), b.fs, testDir, CheckOptions{Deep: true})
-	if err != nil || len(r.Damage) != 1 || shown(b, r.Damage[0]) != "0 unreadable: would quarantine 6-7" {
-		t.Errorf("deep: %v, %+v", err, r.Damage)
+	if err != nil || len(r.Damage) != 1 || shown(b, r.Damage[0]) != "0 unreadable: would quarantine 6-7" || r.Records != 10 {
+		t.Errorf("deep: %v, %d records, %+v", err, r.Records, r.Damage)
 	}
 }
 

@@ -340,7 +340,7 @@ func (r *Report) count(parts []*part) {
 			r.note(p.aside)
 			continue
 		}
-		r.Records += p.records
+		r.Records += p.records - p.undecoded
 		if p.holdsRecords() {
 			if r.FirstSequence == 0 {
 				r.FirstSequence = p.header.First

@@ -42,8 +42,9 @@ type part struct {
 	stuck    bool   // its bad bytes could not be copied, or are more than a segment has: it must not be changed
 	keptAs   string // where in the data directory a file goes that is moved out of the way
 
-	problems []finding        // of a sealed segment, besides its frames: header, index, parity, stripes
-	healing  *segment.Healing // what it can be made into; nil: not known, or not sealed
+	problems  []finding        // of a sealed segment, besides its frames: header, index, parity, stripes
+	undecoded uint64           // of records, those in frames that are good and cannot be decoded
+	healing   *segment.Healing // what it can be made into; nil: not known, or not sealed
 }
 
 // inspect reads header and trailer of an open segment.

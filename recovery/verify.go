@@ -105,5 +105,8 @@ func (d *decoder) take(p *segment.Part) {
 	if p.Header.Count > 0 {
 		f.lost.First, f.lost.Last = p.Header.First, p.Header.Last()
 	}
+	if p.Header.Type == segment.Data {
+		d.part.undecoded += uint64(p.Header.Count)
+	}
 	d.part.problems = append(d.part.problems, f)
 }
