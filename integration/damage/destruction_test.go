@@ -109,7 +109,7 @@ func TestDestruction(t *testing.T) {
 			})
 		}
 	})
-	sum.log(t, began)
+	sum.rows(t, "up to eight harms at once, by chance: bits, zeros, noise, cuts, files deleted, copied, renamed, blocks at wrong places", began)
 }
 
 func (w *world) destroy(t testing.TB, list []harm, by way) *trial {

@@ -3,7 +3,6 @@ package damage
 import (
 	"slices"
 	"strings"
-	"testing"
 )
 
 // fault is one of the product that is known and open. A run that shows it is counted; a long one fails with it.
@@ -40,25 +39,4 @@ func (j *trial) known() (faults []string) {
 		return nil
 	}
 	return faults
-}
-
-// report fails the test with what is wrong, or counts it where it is known and this is no long run.
-func (s *tally) report(t testing.TB, j *trial, text func() string) (failed bool) {
-	t.Helper()
-	if j.err() == nil {
-		return false
-	}
-	if faults := j.known(); faults != nil && level(t) != "long" {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.open == nil {
-			s.open = map[string]int{}
-		}
-		for _, what := range faults {
-			s.open[what]++
-		}
-		return false
-	}
-	t.Error(text())
-	return true
 }

@@ -52,7 +52,7 @@ func TestEveryByte(t *testing.T) {
 			})
 		}
 	})
-	sum.log(t, began)
+	sum.rows(t, "one bit flipped, in every byte of a queue", began)
 }
 
 // flip is one run.

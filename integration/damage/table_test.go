@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"logmule/checkpoint"
 )
@@ -31,12 +32,13 @@ func (r row) name() string { return fmt.Sprintf("%02d %s", r.number, r.what) }
 // TestTable breaks directories in each way that docs/torture.md lists and that is best shown in memory. Each is judged as
 // everything here, and has to come out exactly as the row says.
 func TestTable(t *testing.T) {
+	var sum tally
+	began := time.Now()
 	for _, r := range rows {
 		t.Run(r.name(), func(t *testing.T) {
 			if r.on == nil {
 				r.on = smallWorld
 			}
-			var sum tally
 			w := r.on(t)
 			failed := map[way]bool{} // one case of each is enough
 			for n, now := range r.do(w) {
@@ -54,11 +56,9 @@ func TestTable(t *testing.T) {
 					failed[by] = sum.report(t, j, func() string { return fmt.Sprintf("case %d, by %v:\n\t%v", n, by, j.err()) })
 				}
 			}
-			if len(sum.open) > 0 {
-				t.Logf("open: %v", sum.open)
-			}
 		})
 	}
+	sum.rows(t, "each damage of docs/torture.md that is shown in memory", began)
 }
 
 // judge holds a trial against the row.

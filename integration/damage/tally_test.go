@@ -1,9 +1,13 @@
 package damage
 
 import (
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"logmule/integration/reliability"
 )
 
 // mostFailures is how many are shown.
@@ -11,33 +15,83 @@ const mostFailures = 8
 
 // tally adds up what runs came to.
 type tally struct {
-	mu       sync.Mutex // guards everything below
+	mu    sync.Mutex // guards everything below
+	by    [ways]counts
+	known map[string]int // runs that showed an open fault
+}
+
+// counts are those of one way.
+type counts struct {
 	runs     uint64
-	declared uint64         // records that are lost, and in the ledger
-	healed   uint64         // runs in which nothing was lost though fsck had found damage
-	open     map[string]int // runs that showed an open fault
+	damaged  uint64 // runs in which fsck had found damage
+	healed   uint64 // of these, those in which nothing was lost
+	declared uint64 // records that are lost, and in the ledger
+	lost     uint64 // findings against the promises
+	altered  uint64
 }
 
 func (s *tally) add(j *trial) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.runs++
+	c := &s.by[j.way]
+	c.runs++
 	var lost uint64
 	for _, loss := range j.losses[min(len(j.w.losses), len(j.losses)):] {
 		lost += loss.Count
 	}
-	s.declared += lost
-	if lost == 0 && !j.before.Clean {
-		s.healed++
+	c.declared += lost
+	if !j.before.Clean {
+		c.damaged++
+		if lost == 0 {
+			c.healed++
+		}
+	}
+	for _, text := range j.findings {
+		switch {
+		case strings.HasPrefix(text, "I2"):
+			c.altered++
+		case strings.HasPrefix(text, "I1"):
+			c.lost++
+		}
 	}
 }
 
-func (s *tally) log(t testing.TB, began time.Time) {
+// report fails the test with what is wrong, or counts it where it is known and this is no long run.
+func (s *tally) report(t testing.TB, j *trial, text func() string) (failed bool) {
 	t.Helper()
+	if j.err() == nil {
+		return false
+	}
+	if faults := j.known(); faults != nil && level(t) != "long" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.known == nil {
+			s.known = map[string]int{}
+		}
+		for _, what := range faults {
+			s.known[what]++
+		}
+		return false
+	}
+	t.Error(text())
+	return true
+}
+
+// rows are one for each way, for the page.
+func (s *tally) rows(t testing.TB, fault string, began time.Time) {
+	t.Helper()
+	var runs uint64
+	for by := range ways {
+		c := s.by[by]
+		runs += c.runs
+		reliability.Add(t, reliability.Row{
+			Part: reliability.Damage, Fault: fault, Kind: by.String(), Tried: c.runs, Lost: c.lost, Declared: c.declared, Altered: c.altered,
+			Outcome: fmt.Sprintf("every start by itself; in the latest run fsck found damage in %d directories, and in %d of them nothing was lost", c.damaged, c.healed),
+		})
+	}
 	took := time.Since(began)
-	t.Logf("%d runs in %v, %.0f a second; in %d of them damage was found and nothing lost; %d records lost and declared",
-		s.runs, took.Round(time.Millisecond), float64(s.runs)/took.Seconds(), s.healed, s.declared)
-	for _, what := range sorted(s.open) {
-		t.Logf("open: %s: in %d runs", what, s.open[what])
+	t.Logf("%d runs in %v, %.0f a second", runs, took.Round(time.Millisecond), float64(runs)/took.Seconds())
+	for _, what := range sorted(s.known) {
+		t.Logf("open: %s: in %d runs", what, s.known[what])
 	}
 }

@@ -35,6 +35,7 @@ const (
 	Images   Part = "ext4 and xfs" // the same below a real file system
 	Relaxed  Part = "relaxed sync" // what sync = "200ms" and sync = "never" cost
 	Disks    Part = "bad disks"
+	Damage   Part = "damage"      // to the data directory, in memory
 	Compared Part = "same damage" // as given to six other forwarders
 	Networks Part = "bad networks"
 	Load     Part = "overload"
@@ -43,7 +44,7 @@ const (
 )
 
 // Parts are all of them, in the order of the page.
-var Parts = []Part{States, Power, Images, Relaxed, Disks, Compared, Networks, Load, Soak, Planted}
+var Parts = []Part{States, Power, Images, Relaxed, Disks, Damage, Compared, Networks, Load, Soak, Planted}
 
 // Row is one thing that was tried. Rows of the same Part, Fault and Kind become one: their counts are added, their times the longest.
 type Row struct {
