@@ -55,16 +55,16 @@ type checker struct {
 	opt    CheckOptions
 	report Report
 
-	queue    segment.ID
-	sums     ledgerSums
-	live     bool // another process writes
-	all      bool // the positions of sources are wanted too
-	stored   map[string]checkpoint.Position
-	storeBad []string // what is wrong with checkpoints.db
-	outputs  map[string]checkpoint.Position
-	told     map[string][]byte // what else the positions in the log say
-	parts    []*part
-	mark     uint64
+	queue   segment.ID
+	sums    ledgerSums
+	live    bool // another process writes
+	all     bool // the positions of sources are wanted too
+	stored  map[string]checkpoint.Position
+	whole   bool // stored has all that was saved before anything was deleted
+	outputs map[string]checkpoint.Position
+	told    map[string][]byte // what else the positions in the log say
+	parts   []*part
+	mark    uint64
 
 	progress struct {
 		sync.Mutex // guards done, and the call of opt.Progress
@@ -122,7 +122,7 @@ func (c *checker) prepare() error {
 
 // peek reads the stored positions. A database that a daemon writes is of no use.
 func (c *checker) peek() {
-	c.stored, c.storeBad = stored(c.fsys, c.dir, !c.live)
+	c.stored, c.whole = stored(c.fsys, c.dir, !c.live)
 }
 
 // readAll reads the segments, as many at a time as there are workers.
@@ -237,7 +237,7 @@ func (c *checker) judge() ([]finding, error) {
 		}
 		c.mark = durable(c.parts, c.outputs)
 		j := judge{parts: c.parts, mark: c.mark, end: given(c.parts, c.mark, &c.sums)}
-		if !c.live { // else what is not there may have been delivered and deleted
+		if c.whole { // else what is not there may have been delivered and deleted
 			j.owed = c.sums.owed(c.outputs, j.end)
 		}
 		found := j.findings()

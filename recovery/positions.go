@@ -1,7 +1,6 @@
 package recovery
 
 import (
-	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -160,21 +159,19 @@ func split(values map[string][]byte) (outputs map[string]checkpoint.Position, ot
 	return outputs, others, bad
 }
 
-// stored are the positions beside the log, as far as they are sound, and what is wrong with the database, where that is to be read.
-func stored(fsys vfs.FS, dir string, database bool) (all map[string]checkpoint.Position, bad []string) {
+// stored are the positions beside the log, as far as they are sound. whole: the database is, and no position is ahead of that for
+// which anything was deleted.
+func stored(fsys vfs.FS, dir string, database bool) (all map[string]checkpoint.Position, whole bool) {
 	all = make(map[string]checkpoint.Position)
 	if database {
 		found, findings, err := checkpoint.Examine(fsys, filepath.Join(dir, CheckpointFile))
 		maps.Copy(all, found)
-		if err != nil {
-			findings = []string{err.Error()}
-		}
-		bad = findings
+		whole = err == nil && len(findings) == 0
 	}
 	for key, p := range checkpoint.ReadRecent(fsys, filepath.Join(dir, RecentFile)) {
 		all[key] = checkpoint.Latest(p, all[key])
 	}
-	return all, bad
+	return all, whole
 }
 
 // known are the positions after the newest of these parts, those of outputs with the stored ones, and the outputs whose value
@@ -245,17 +242,4 @@ func believable(sequence uint64) uint64 {
 		return 0
 	}
 	return sequence
-}
-
-// database tells of a checkpoint database that is damaged. One that is missing is made by the next start, and no damage.
-func (c *checker) database() {
-	if len(c.storeBad) == 0 || slices.Equal(c.storeBad, []string{checkpoint.Missing}) {
-		return
-	}
-	d := Damage{Segment: CheckpointFile, Cause: causeStore, Action: wouldRebuild}
-	if info, err := c.fsys.Stat(filepath.Join(c.dir, CheckpointFile)); err == nil {
-		d.Length = info.Size()
-	}
-	c.report.add(d)
-	c.report.note(fmt.Sprintf("%s: %s; the next start makes it again, with the positions from the log", CheckpointFile, strings.Join(c.storeBad, "; ")))
 }
