@@ -20,6 +20,7 @@ type CauseLosses struct {
 	Since        time.Time `json:"since,omitzero"` // when the first and the last of it were written down
 	Until        time.Time `json:"until,omitzero"`
 	Sources      []string  `json:"sources,omitempty"`    // whose records they were, where that is known
+	SourcesExact bool      `json:"sources_exact"`        // it is known of all
 	Outputs      []string  `json:"outputs,omitempty"`    // that miss them; none: all
 	Quarantine   []string  `json:"quarantine,omitempty"` // copies of the bytes, relative to the data directory, at most mostNamed
 }
@@ -43,10 +44,11 @@ func (s *causeSums) book(loss Loss) {
 	key := causeKey{loss.Cause, loss.Acknowledged}
 	c := s.of[key]
 	if c == nil {
-		c = &CauseLosses{Cause: loss.Cause, Acknowledged: loss.Acknowledged, Since: loss.Time}
+		c = &CauseLosses{Cause: loss.Cause, Acknowledged: loss.Acknowledged, Since: loss.Time, SourcesExact: true}
 		s.of[key] = c
 	}
 	c.Lines++
+	c.SourcesExact = c.SourcesExact && len(loss.Sources) > 0
 	c.Until = loss.Time
 	if loss.First == 0 {
 		c.Records += loss.Count

@@ -341,6 +341,9 @@ func (c *checker) database() {
 	c.report.add(Damage{Segment: CheckpointFile, Length: size, Cause: causeStore, Action: wouldRebuild})
 }
 
+// notePast is a note on damage that is history.
+const notePast = "damage that the loss ledger tells of is not repeated here"
+
 // past books a finding that is no damage: a torn tail, or what the loss ledger tells of.
 func (c *checker) past(f finding) bool {
 	r := &c.report
@@ -353,7 +356,7 @@ func (c *checker) past(f finding) bool {
 			r.note(f.tornRecords())
 		}
 	case c.sums.history(f):
-		r.note("damage that the loss ledger tells of is not repeated here")
+		r.note(notePast)
 	default:
 		return false
 	}

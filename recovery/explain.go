@@ -16,11 +16,13 @@ import (
 type Lost struct {
 	Records      uint64       `json:"records"`
 	Sources      []string     `json:"sources,omitempty"` // whose they were; none: nothing tells
-	SourcesExact bool         `json:"sources_exact"`     // their own frames say so; else those of the records around them
+	SourcesExact bool         `json:"sources_exact"`     // their own frames say so; else those of all records around them
 	From         time.Time    `json:"from,omitzero"`     // when they arrived
 	To           time.Time    `json:"to,omitzero"`
 	TimesExact   bool         `json:"times_exact"` // their own frames say so; else they came between these times
 	Outputs      []LostForOne `json:"outputs"`     // by name
+
+	around bool // the sources are those of the records around them
 }
 
 // LostForOne is what a loss means to one output.
@@ -37,18 +39,18 @@ type explainer struct {
 	parts   []*part
 	outputs map[string]checkpoint.Position
 	source  func(key string) string // what a person calls the source with this key; nil: the key
+	known   map[*part]names         // that were looked for already
 }
 
-// Known are the sources as the ledger names them: those that the records' own frames name, or the only one around them.
+// Known are the sources where there is no doubt: those that the ledger names.
 func (l *Lost) Known() []string {
-	if l == nil || !l.SourcesExact && len(l.Sources) != 1 {
+	if l == nil || !l.SourcesExact {
 		return nil
 	}
 	return l.Sources
 }
 
-// SourcesOf says whose the lost records were for which bad bytes of a segment stood, as far as these and the frames near them
-// tell. It reads at most nearBytes before and after. source is what a person calls the source with a key; nil: the key.
+// SourcesOf says whose the lost records were for which bad bytes of a segment stand, where what is left of them tells. It reads at most nearBytes before and after. source is what a person calls the source with a key; nil: the key.
 func SourcesOf(f io.ReaderAt, name segment.Name, bad segment.Span, lost checkpoint.Range, source func(key string) string) []string {
 	p := &part{listed: listed{name: name, size: bad.End() + nearBytes}, header: segment.Header{Salt: name.Salt, First: name.First}}
 	h := &hurtRange{finding: finding{part: p, span: span{bad.Offset, bad.Size}, lost: lost}, lost: &Lost{}}
@@ -80,7 +82,10 @@ func (x *explainer) explain(found []finding) ([]*Lost, error) {
 			within[f.part] = append(within[f.part], h)
 			continue
 		}
-		h.before, h.after = x.lastOf(f.after), x.firstOf(x.following(f.after))
+		h.before, h.after, h.near = x.lastOf(f.after), x.firstOf(x.following(f.after)), names{}
+		for _, p := range []*part{f.after, x.following(f.after)} {
+			x.sourcesIn(p, h.near)
+		}
 		h.tell()
 	}
 	for _, p := range x.parts {
@@ -129,6 +134,7 @@ type hurtRange struct {
 	finding
 	lost          *Lost
 	before, after edge
+	near          names             // sources of good frames in the same file, or in its neighbours
 	found         checkpoint.Ranges // of the lost sequences, those whose frame header is still good
 	from, to      int64             // times of these
 	sources       []string          // of those whose meta can be read too
@@ -161,24 +167,34 @@ func (x *explainer) withinFile(image io.ReaderAt, p *part, hurt []*hurtRange, fr
 	}
 	for _, h := range hurt {
 		x.remains(image, p, h)
-		for _, near := range []*part{x.before(p), x.following(p)} {
-			if !seen.has(h.sources) && near != nil {
-				x.sourcesIn(near, seen)
-			}
+		h.near = seen
+		if !seen.has(h.sources) {
+			h.near = maps.Clone(seen)
+			x.sourcesIn(x.before(p), h.near)
+			x.sourcesIn(x.following(p), h.near)
 		}
-		h.doubted = !seen.has(h.sources)
+		h.doubted = !h.near.has(h.sources)
 		h.tell()
 	}
 }
 
 // sourcesIn adds the sources of a neighbouring segment: a name that stands there too is not made up by damage.
 func (x *explainer) sourcesIn(p *part, seen names) {
-	f, err := x.fsys.Open(p.path)
-	if err != nil {
+	if p == nil {
 		return
 	}
-	defer f.Close()
-	maps.Copy(seen, x.frames(p.image(f), p, nil, segment.HeaderSize))
+	if x.known[p] == nil {
+		f, err := x.fsys.Open(p.path)
+		if err != nil {
+			return
+		}
+		defer f.Close()
+		if x.known == nil {
+			x.known = map[*part]names{}
+		}
+		x.known[p] = x.frames(p.image(f), p, nil, segment.HeaderSize)
+	}
+	maps.Copy(seen, x.known[p])
 }
 
 // names are the sources that good frames have.
@@ -315,7 +331,7 @@ func (h *hurtRange) tell() {
 		}
 	}
 	if !whole || h.unread {
-		sources = append(append(sources[:0], h.before.sources...), h.after.sources...)
+		sources, l.around = slices.Collect(maps.Keys(h.near)), true
 	}
 	slices.Sort(sources)
 	l.Sources = slices.Compact(sources)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"logmule/checkpoint"
 	"logmule/queue/segment"
 )
 
@@ -46,7 +47,7 @@ func TestExplain(t *testing.T) {
 			[]string{"20 records of input web-3, 2023-11-14 22:13:20Z; every output had delivered them before",
 				"20 records of input web-3, 2023-11-14 22:13:20Z; archive had delivered all of them; hq had delivered 10, 10 were still to come"}},
 		{"a header", func(b *builder) { b.flip(0, b.of(30).offset+9) },
-			[]string{"20 records probably of input web-3, of about 2023-11-14 22:13:20Z; every output had delivered them before"}},
+			[]string{"20 records, probably of input web-3 like those around them, of about 2023-11-14 22:13:20Z; every output had delivered them before"}},
 		{"a key", func(b *builder) {
 			edit(t, b.fs, b.path(0), func(data []byte) []byte {
 				at := b.of(30).offset
@@ -54,13 +55,13 @@ func TestExplain(t *testing.T) {
 				data[at+int64(i)+3] = 'b'
 				return data
 			})
-		}, []string{"20 records probably of input bpp, 2023-11-14 22:13:20Z; every output had delivered them before"}},
+		}, []string{"20 records, probably of input bpp, 2023-11-14 22:13:20Z; every output had delivered them before"}},
 		{"a table that cannot be read", func(b *builder) { b.flip(0, b.of(30).offset+segment.FrameHeaderSize) },
-			[]string{"20 records probably of input web-3, 2023-11-14 22:13:20Z; every output had delivered them before"}},
+			[]string{"20 records, probably of input web-3 like those around them, 2023-11-14 22:13:20Z; every output had delivered them before"}},
 		{"the last frame of a segment", func(b *builder) { b.zero(0, b.of(60).offset, b.of(60).size) },
-			[]string{"20 records probably of inputs app and web-3, of about 2023-11-14 22:13:20Z; archive had delivered all of them; hq had delivered 10, 10 were still to come"}},
+			[]string{"20 records, probably of inputs app and web-3 like those around them, of about 2023-11-14 22:13:20Z; archive had delivered all of them; hq had delivered 10, 10 were still to come"}},
 		{"a segment", func(b *builder) { b.truncate(0, 100) },
-			[]string{"60 records probably of input web-3, of about 2023-11-14 22:13:20Z; archive had delivered all of them; hq had delivered 50, 10 were still to come"}},
+			[]string{"60 records, probably of input web-3 like those around them, of about 2023-11-14 22:13:20Z; archive had delivered all of them; hq had delivered 50, 10 were still to come"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -103,8 +104,30 @@ func TestExplainMissing(t *testing.T) {
 	}
 	b.remove(b.path(1))
 	r := check(t, b.fs)
-	if len(r.Damage) != 1 || r.Damage[0].Lost.String() != "10 records probably of in/a and in/c, of about 2023-11-14 22:13:20Z" || r.Damage[0].Lost.Delivered() != "none of them delivered yet" {
+	if len(r.Damage) != 1 || r.Damage[0].Lost.String() != "10 records, probably of in/a and in/c like those around them, of about 2023-11-14 22:13:20Z" || r.Damage[0].Lost.Delivered() != "none of them delivered yet" {
 		t.Errorf("%+v", r.Damage)
+	}
+}
+
+// TestSourcesOf is what a reader asks when it comes upon bad bytes.
+func TestSourcesOf(t *testing.T) {
+	for _, test := range []struct {
+		hit  func(f placed) int64
+		want string
+	}{
+		{func(f placed) int64 { return f.offset + f.size - 16 }, "[in/web-3]"},
+		{func(f placed) int64 { return f.offset + 9 }, "[]"},
+	} {
+		b := storied(t)
+		frame := b.of(50)
+		b.flip(0, test.hit(frame))
+		f, err := b.fs.Open(b.path(0))
+		b.must(err)
+		got := SourcesOf(f, b.made[0], segment.Span{Offset: frame.offset, Size: frame.size}, checkpoint.Range{First: 41, Last: 60}, nil)
+		if fmt.Sprint(got) != test.want {
+			t.Errorf("got %v, want %v", got, test.want)
+		}
+		b.must(f.Close())
 	}
 }
 
@@ -125,7 +148,7 @@ func TestCauses(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %d: %s", c.Cause, c.Acknowledged, c.Lines, c))
 	}
 	want := []string{
-		"checksum no 1: 1 record, sequence 20", "checksum yes 2: 8 records, sequences 5 to 12, of in/a, missed by hq",
+		"checksum no 1: 1 record, sequence 20", "checksum yes 2: 8 records, sequences 5 to 12, some of in/a, missed by hq",
 		"drop_newest no 2: 10 records", "index unknown 1: 1 place without records",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {

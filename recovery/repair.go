@@ -250,7 +250,9 @@ func (r *repairer) describeLeft() error {
 		done.add(d)
 	}
 	for _, n := range now.Notes {
-		done.note(n)
+		if n != notePast || len(done.Damage) == 0 { // it may have become that just now
+			done.note(n)
+		}
 	}
 	done.Clean = now.Clean && !r.failed
 	done.Segments, done.Records, done.Bytes = now.Segments, now.Records, now.Bytes

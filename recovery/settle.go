@@ -287,6 +287,11 @@ func (r *Report) outputs(outputs map[string]checkpoint.Position) {
 		p := outputs[name]
 		r.Outputs = append(r.Outputs, Output{Name: name, Position: p.Floor, Backlog: backlog(p, r.FirstSequence, r.LastSequence)})
 	}
+	for _, d := range r.Damage {
+		if d.Lost != nil {
+			r.miss(d.Lost.Outputs)
+		}
+	}
 }
 
 // noteLedger tells of lines of the ledger that cannot be read.

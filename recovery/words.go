@@ -17,10 +17,14 @@ const mostSources = 4
 func (l *Lost) String() string {
 	text := countOf(l.Records, "record")
 	if of := Sources(l.Sources); of != "" {
-		if !l.SourcesExact {
-			text += " probably"
+		switch {
+		case l.SourcesExact:
+			text += " of " + of
+		case l.around:
+			text += ", probably of " + of + " like those around them"
+		default:
+			text += ", probably of " + of
 		}
-		text += " of " + of
 	}
 	switch when := Times(l.From, l.To); {
 	case when == "":
@@ -141,8 +145,10 @@ func (c CauseLosses) String() string {
 	if c.First > 0 {
 		text += ", " + Sequences(c.First, c.Last)
 	}
-	if of := Sources(c.Sources); of != "" {
+	if of := Sources(c.Sources); of != "" && c.SourcesExact {
 		text += ", of " + of
+	} else if of != "" {
+		text += ", some of " + of
 	}
 	if len(c.Outputs) > 0 {
 		text += ", missed by " + List(c.Outputs)

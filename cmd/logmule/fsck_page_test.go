@@ -67,7 +67,7 @@ func TestFsckPages(t *testing.T) {
 		Outputs: []recovery.Output{{Name: "hq", Position: 6, Backlog: 2}, {Name: "archive", Position: 8}}, Notes: []string{"a note\x1b"},
 		Ledger: []recovery.CauseLosses{
 			{Cause: "checksum", Acknowledged: "yes", Lines: 2, Records: 412, First: 5, Last: 500, Since: at("15:02:11"), Until: at("15:02:12"),
-				Sources: []string{"input web-3"}, Quarantine: []string{"quarantine/a.seg-1-2.bin", "quarantine/b.seg-1-2.bin"}},
+				Sources: []string{"input web-3"}, SourcesExact: true, Quarantine: []string{"quarantine/a.seg-1-2.bin", "quarantine/b.seg-1-2.bin"}},
 			{Cause: "index", Acknowledged: "unknown", Lines: 1, Since: at("15:02:11"), Until: at("15:02:11")},
 			{Cause: "drop_newest", Acknowledged: "no", Lines: 3, Records: 1, Since: at("15:02:11"), Until: at("17:02:11"), Outputs: []string{"hq"}},
 		},
