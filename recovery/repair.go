@@ -118,6 +118,7 @@ func (r *repairer) run() (err error) {
 	odd, err := SetAside(r.fsys, r.dir)
 	for _, o := range odd {
 		r.Report.note(o.String())
+		r.Report.Repaired = true
 	}
 	if err != nil {
 		return err
@@ -139,7 +140,6 @@ func (r *repairer) read() error {
 	if err := r.check.prepare(); err != nil {
 		return err
 	}
-	r.check.live = false // the lock is ours
 	if err := r.check.readAll(); err != nil {
 		return err
 	}
@@ -215,11 +215,11 @@ func (r *repairer) describeLeft() error {
 	if r.wants > 0 {
 		r.Report.note(r.wish())
 	}
+	r.options.Progress = nil // there is little to read
 	c := r.reader()
 	if err := c.prepare(); err != nil {
 		return err
 	}
-	c.live = false
 	read := make(map[string]*part)
 	for _, p := range r.left {
 		read[p.path] = p

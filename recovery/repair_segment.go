@@ -108,6 +108,9 @@ func (r *repairer) choose(w *work) {
 		damaged = damaged || !f.torn
 		torn = torn || f.torn && f.length > 0 && !f.zero
 	}
+	if slices.ContainsFunc(p.holes, func(h hole) bool { return h.err != nil }) {
+		damaged = true // the disk may yet give it: nothing is written over it
+	}
 	h := p.healing
 	switch {
 	case p.sealed && h != nil && !h.Won() && h.Whole() && p.badHeader == nil:
