@@ -45,9 +45,9 @@ var Bugs = []Bug{
 	},
 	{
 		Name: "a sequence is used twice after a crash", Phase: "ingest",
-		Edits: []Edit{{"recovery/start.go",
-			"last = max(last, p.seen, p.header.First-1, p.header.Previous.Last)",
-			"last = max(last, p.header.First-1, p.header.Previous.Last)"}},
+		Edits: []Edit{{"recovery/positions.go",
+			"last = max(last, p.seen, p.header.Previous.Last)",
+			"last = max(last, p.header.Previous.Last)"}},
 	},
 	{
 		Name: "a source position is stored apart from its data", Phase: "small",

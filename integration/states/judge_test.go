@@ -61,7 +61,7 @@ func (j *trial) fail(format string, args ...any) {
 // run starts a queue on what the power loss has left, twice, and judges.
 func (j *trial) run() {
 	if j.bare {
-		for _, name := range []string{recovery.CheckpointFile, "checkpoints.recent"} {
+		for _, name := range []string{storeFile, recovery.RecentFile} {
 			_ = j.disk.Remove(dataDir + "/" + name) // not there yet is as good
 		}
 	}

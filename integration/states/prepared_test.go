@@ -164,7 +164,7 @@ func failing(l *life) {
 	})
 	l.ingest(load{sources: 3, packs: 14, most: 3, size: 9000, pause: 300 * time.Millisecond})
 	l.fs.FailMatching(func(op faultfs.Op) error {
-		if op.Kind == faultfs.Create && strings.Contains(op.Name, recovery.CheckpointFile) {
+		if op.Kind == faultfs.Create && strings.Contains(op.Name, storeFile) {
 			return syscall.EIO
 		}
 		return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"sync"
 
 	"logmule/checkpoint"
@@ -23,7 +24,11 @@ type fileStore struct {
 	closed bool
 }
 
+// storeFile is its name: under that of a checkpoint database fsck would take it for a damaged one.
+const storeFile = "positions.json"
+
 func openStore(fsys vfs.FS, path string) (checkpoint.Store, []checkpoint.Problem, error) {
+	path = filepath.Join(filepath.Dir(path), storeFile)
 	s := &fileStore{fsys: fsys, path: path, values: map[string]checkpoint.Position{}}
 	data, err := vfs.ReadFile(fsys, path, 1<<20)
 	if errors.Is(err, fs.ErrNotExist) {
