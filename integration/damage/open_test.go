@@ -12,15 +12,7 @@ type fault struct {
 	concerns func(j *trial) bool
 }
 
-var openFaults = []fault{
-	{
-		what:  "an output that comes to an older segment under another name waits for ever: a start looks at the newest two only",
-		shows: []string{"I1", "I4", "I5", "I7", "agree", "row"},
-		concerns: func(j *trial) bool {
-			return j.way != byRepair && slices.ContainsFunc(j.findings, func(text string) bool { return strings.Contains(text, "rename it to that to have it read") })
-		},
-	},
-}
+var openFaults = []fault{}
 
 // known are the open faults that together explain everything that is wrong, none where they do not.
 func (j *trial) known() (faults []string) {
