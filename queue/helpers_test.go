@@ -90,6 +90,21 @@ func (b *bench) overwrite(with []byte, at int64) {
 	}
 }
 
+// overwriteAll clears a segment.
+func (b *bench) overwriteAll(base string) {
+	b.Helper()
+	f, err := b.fsys.OpenWrite(filepath.Join("/data/segments", base))
+	if err == nil {
+		err = f.Truncate(0)
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
 // drain reads what is there, marks it as done, and returns how many records came and how many were lost.
 func (b *bench) drain(r *Reader) (came, lost uint64) {
 	b.Helper()

@@ -12,6 +12,7 @@ import (
 	"logmule/checkpoint"
 	"logmule/queue/segment"
 	"logmule/queue/vfs/faultfs"
+	"logmule/recovery"
 )
 
 // TestRemovedSegmentIsInTheLedger: what somebody removed while the queue was closed is lost, and written down.
@@ -34,6 +35,42 @@ func TestRemovedSegmentIsInTheLedger(t *testing.T) {
 	}
 	if len(b.ledger()) == 0 {
 		t.Errorf("%d..%d lost, nothing in the ledger", gone.First, gone.Last)
+	}
+}
+
+// TestRecordsBetweenSegments: what stood between two segments that are left is lost for all, not for whoever comes there first, so
+// that fsck knows it as history.
+func TestRecordsBetweenSegments(t *testing.T) {
+	b := newBench(t, nil)
+	b.fill(60, 8000)
+	b.checkpoint(b.q.Reader("out", Oldest))
+	b.close()
+	list, err := b.fsys.ReadDir("/data/segments")
+	if err != nil || len(list) < 6 {
+		t.Fatal(len(list), err)
+	}
+	if err := b.fsys.Remove(filepath.Join("/data/segments", list[1].Name())); err != nil {
+		t.Fatal(err)
+	}
+	b.overwriteAll(list[2].Name()) // nothing tells whose file this is, so that the segments before it are looked at too
+	b.open()
+	r := b.q.Reader("out", Oldest)
+	came, lost := b.drain(r)
+	if came+lost != 60 || lost == 0 {
+		t.Fatalf("%d records came, %d are lost", came, lost)
+	}
+	for _, l := range b.ledger() {
+		if len(l.Outputs) > 0 {
+			t.Errorf("lost for some only: %+v", l)
+		}
+	}
+	if n := b.inLedger(""); n != lost {
+		t.Errorf("%d records are lost, %d in the ledger", lost, n)
+	}
+	r.Close()
+	b.close()
+	if report, err := recovery.Check(b.ctx, b.fsys, "/data", recovery.CheckOptions{}); err != nil || report.LostRecords > 0 {
+		t.Errorf("fsck: %v, %+v", err, report.Damage)
 	}
 }
 

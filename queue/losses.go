@@ -191,16 +191,35 @@ func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost
 	if from != nil && length > 0 {
 		sources = recovery.SourcesOf(from, f.name, segment.Span{Offset: offset, Size: length}, lost, q.opt.Source)
 	}
-	acknowledged := "yes"
-	if q.opt.Sync.Mode == SyncNever {
-		acknowledged = "unknown"
-	}
 	for _, part := range untold {
-		loss := lossOf(part.First, part.Last, part.Last-part.First+1, cause, acknowledged)
+		loss := lossOf(part.First, part.Last, part.Last-part.First+1, cause, q.acknowledgement())
 		loss.Segment, loss.Offset, loss.Length, loss.Quarantine, loss.Sources = f.name.String(), offset, length, quarantined, sources
 		q.counters.damaged.Add(loss.Count)
 		q.opt.Log.Error("records lost to damage; the rest goes on", "segment", f.path, "offset", offset, "length", length,
 			"first", part.First, "last", part.Last, "records", loss.Count, "cause", cause, "of", recovery.Sources(sources), "quarantine", quarantined, "error", why)
+		q.noteOrKeepLocked(loss)
+	}
+}
+
+// acknowledgement is what is known of records up to the durable mark.
+func (q *Queue) acknowledgement() string {
+	if q.opt.Sync.Mode == SyncNever {
+		return recovery.AcknowledgedUnknown
+	}
+	return recovery.Acknowledged
+}
+
+// noteMissing writes down records that stood in no segment, between others: nobody will get them.
+func (q *Queue) noteMissing(lost checkpoint.Range) {
+	q.losses.mu.Lock()
+	defer q.losses.mu.Unlock()
+	for _, part := range q.untoldLocked(lost) {
+		if q.unused.First <= part.First && part.Last <= q.unused.Last {
+			continue
+		}
+		loss := lossOf(part.First, part.Last, part.Last-part.First+1, "missing segment", q.acknowledgement())
+		q.counters.damaged.Add(loss.Count)
+		q.opt.Log.Error("records lost with a segment that is gone; the rest goes on", "first", part.First, "last", part.Last, "records", loss.Count)
 		q.noteOrKeepLocked(loss)
 	}
 }

@@ -97,7 +97,11 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 	}
 	if in.name.First > r.next {
 		lost = checkpoint.Range{First: r.next, Last: in.name.First - 1}
-		r.skipped(lost)
+		if r.q.files.oldest(in) { // what is before may have been delivered to others
+			r.skipped(lost)
+		} else {
+			r.q.noteMissing(lost)
+		}
 		return lost, nil
 	}
 	handle, err := r.q.opt.FS.Open(in.path)

@@ -135,6 +135,13 @@ func (s *files) first(mark uint64) uint64 {
 	return s.list[0].name.First
 }
 
+// oldest says whether no file is older than f.
+func (s *files) oldest(f *file) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.list) > 0 && s.list[0] == f
+}
+
 // oldestSealed is the file that drop_oldest would delete, nil when only the active one is left.
 func (s *files) oldestSealed() *file {
 	s.mu.RLock()
