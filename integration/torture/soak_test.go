@@ -159,9 +159,10 @@ func (s *soak) kill(power bool) {
 			f.source.Acknowledged(1, f.source.Sent())
 		}
 	}
-	clear(s.taken)
 	s.Configure(s.text(true))
 	s.start()
+	s.Wait("what is left of the log arrives", func() bool { return s.ends["http"].judged.Owes() == 0 })
+	s.mark() // from here on what the file input takes is of the next round
 }
 
 // count adds up what the outputs of this process have missed.

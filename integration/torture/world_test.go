@@ -259,6 +259,12 @@ func (w *world) settle() {
 			f.source.Acknowledged(1, f.source.Sent())
 		}
 	}
+	w.mark()
+}
+
+// mark notes what each input has taken by now.
+func (w *world) mark() {
+	now := w.counters()
 	for _, kind := range inputKinds {
 		w.taken[kind] = now["taken/"+kind] + now["dropped/"+kind]
 	}
