@@ -115,7 +115,7 @@ func (s *files) settle(dir string, segments []recovery.Segment) {
 		} else {
 			f = recoveredFile(dir, is)
 		}
-		if i+1 < len(segments) { // of the newest one the start knows
+		if i+1 < len(segments) || at < 0 { // of the newest one the start knows
 			f.last.Store(is.Last)
 		}
 		f.vouched.Store(true)

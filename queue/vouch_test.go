@@ -60,7 +60,9 @@ func TestOldNames(t *testing.T) {
 			b.put(segment.Name{First: names[1].First + 3, Salt: 7}, []byte(strings.Repeat("noise", 4000)))
 		},
 		"nothing in a segment": func(b *bench, names []segment.Name) { b.put(segment.Name{First: names[1].First + 3, Salt: 7}, nil) },
-		"noise before all":     func(b *bench, _ []segment.Name) { b.put(segment.Name{First: 1, Salt: 7}, []byte(strings.Repeat("noise", 4000))) },
+		"noise before all": func(b *bench, _ []segment.Name) {
+			b.put(segment.Name{First: 1, Salt: 7}, []byte(strings.Repeat("noise", 4000)))
+		},
 		"a copy in a segment": func(b *bench, names []segment.Name) {
 			b.put(segment.Name{First: names[2].First + 3, Salt: 7}, b.content(names[0]))
 		},

@@ -97,7 +97,7 @@ func inOrder(fsys vfs.FS, parts []*part) []*part {
 	return sorted
 }
 
-// strikeCopies keeps, of files with one and the same segment, the one that is named after it.
+// strikeCopies keeps, of files with one and the same segment, the one that is named after it; and of a name the segment that has it.
 func strikeCopies(parts []*part) {
 	first := make(map[segment.Name]*part)
 	for _, p := range parts {
@@ -110,6 +110,11 @@ func strikeCopies(parts []*part) {
 			other.stray, other.rival, first[p.name] = causeCopy, p, p
 		default:
 			p.stray, p.rival = causeCopy, other
+		}
+	}
+	for _, p := range parts {
+		if other := first[p.name]; p.blank && other != nil {
+			p.stray, p.rival = causeStranger, other
 		}
 	}
 }
@@ -206,6 +211,8 @@ func (p *part) told() string {
 		return fmt.Sprintf("segment %s belongs to another queue (%s), and is not mixed with this one", p.base(), p.header.Queue)
 	case causeCopy:
 		return fmt.Sprintf("segment %s is there a second time, as %s", p.name, p.base())
+	case causeStranger:
+		return fmt.Sprintf("nothing in %s is of a segment, and %s has its name to get", p.base(), p.rival.base())
 	default:
 		return fmt.Sprintf("segment %s has records %d to %d (%d in all) of another life of the queue (start %d), whose sequences segment %s has given again",
 			p.base(), p.header.First, p.seen, p.records, p.header.Epoch.Starts, p.rival.name)

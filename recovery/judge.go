@@ -41,10 +41,10 @@ func (j *judge) findings() []finding {
 			n.next = p
 			found = append(found, j.around(n)...)
 			n = neighbour{p: p}
-		case p.blank:
-			n.blanks = append(n.blanks, p)
 		case p.stray != "":
 			found = append(found, p.strayFinding())
+		case p.blank:
+			n.blanks = append(n.blanks, p)
 		default:
 			n.opaque = n.opaque || p.opaque
 		}

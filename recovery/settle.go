@@ -257,7 +257,11 @@ func (s *starter) describe() {
 		if !p.normal() {
 			continue
 		}
-		if !p.holdsRecords() {
+		last, end := p.last, p.end
+		if p.sealed { // frames at its end, or all, may be bad: its readers write them off
+			last, end = max(last, min(p.trailer.Last, p.bound)), max(end, p.trailer.DataEnd)
+		}
+		if last < p.header.First {
 			if !p.stuck {
 				s.Empty = append(s.Empty, p.name)
 			}
@@ -265,10 +269,6 @@ func (s *starter) describe() {
 				s.Previous = p.header.Previous
 			}
 			continue
-		}
-		last, end := p.last, p.end
-		if p.sealed { // frames at its end may be bad: its readers write them off
-			last, end = max(last, min(p.trailer.Last, p.bound)), max(end, p.trailer.DataEnd)
 		}
 		s.Segments = append(s.Segments, Segment{Name: p.name, Size: p.size, Last: last, DataEnd: end, Sealed: p.sealed, MaxTime: p.maxTime})
 		s.Previous = segment.Link{Last: last, Salt: p.header.Salt}

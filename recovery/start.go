@@ -62,13 +62,12 @@ func (s *starter) start(store checkpoint.Store) error {
 		return err
 	}
 	removeHealing(s.fsys, s.dir)
-	if err := s.examine(); err != nil {
+	if err := s.examine(store); err != nil {
 		return err
 	}
 	if err := s.count(starts); err != nil {
 		return err
 	}
-	s.place(store)
 	if err := s.cutSourced(); err != nil {
 		return err
 	}
@@ -102,17 +101,43 @@ func (s *starter) identify() (uint64, error) {
 }
 
 // examine reads the newest segments: back to the second one that holds records. Those that hold none are small, and
-// the queue deletes them at every start. Where one of them is not what it should be, no name can be relied on: then the headers of
-// all are read before.
-func (s *starter) examine() error {
+// the queue deletes them at every start. Where one of them is not what it should be, or not there, no name can be relied on: then the
+// headers of all are read.
+func (s *starter) examine(store checkpoint.Store) error {
+	var err error
+	if s.stored, err = store.Load(); err != nil {
+		s.Report.note(fmt.Sprintf("the checkpoints cannot be read, the positions in the log are used: %v", err))
+	}
 	odd, err := s.readNewest()
-	if err != nil || !odd {
+	if err != nil {
 		return err
 	}
-	var all []*part
-	if all, s.Queue, _, err = stock(s.fsys, s.dir, s.Queue, 0); err != nil {
+	s.reckon()
+	if !odd && !s.misses() {
+		return nil
+	}
+	if err := s.takeCensus(); err != nil {
 		return err
 	}
+	s.reckon()
+	return nil
+}
+
+// misses tells whether a segment is not there that may have another name.
+func (s *starter) misses() bool {
+	j := judge{parts: s.parts, mark: s.mark, end: s.mark}
+	return s.older > 0 && slices.ContainsFunc(j.findings(), func(f finding) bool {
+		return f.lost.First > 0 && (f.part == nil || f.part.blank || f.tail)
+	})
+}
+
+// takeCensus looks at all segments, and reads the newest ones again.
+func (s *starter) takeCensus() error {
+	all, queue, _, err := stock(s.fsys, s.dir, s.Queue, 0)
+	if err != nil {
+		return err
+	}
+	s.Queue = queue
 	if s.identity != s.Queue && s.identity != (segment.ID{}) {
 		s.Report.note(otherIdentity(s.identity, s.Queue))
 	}
@@ -211,15 +236,6 @@ func (s *starter) count(starts uint64) error {
 		return nil
 	}
 	return err
-}
-
-// place finds the positions and the durable mark.
-func (s *starter) place(store checkpoint.Store) {
-	var err error
-	if s.stored, err = store.Load(); err != nil {
-		s.Report.note(fmt.Sprintf("the checkpoints cannot be read, the positions in the log are used: %v", err))
-	}
-	s.reckon()
 }
 
 // reckon finds the durable mark, from the positions and the frames.

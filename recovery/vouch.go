@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"logmule/checkpoint"
@@ -64,6 +65,14 @@ func SortOut(fsys vfs.FS, dir string, queue segment.ID, ledger *Ledger, names []
 		return nil, s.Report, err
 	}
 	s.parts = sorted
+	for _, p := range slices.Backward(sorted) {
+		if p.normal() {
+			if err := p.measure(fsys); err != nil {
+				return nil, s.Report, err
+			}
+			break
+		}
+	}
 	segments, odd := row(sorted)
 	if _, err := s.settleOdd(odd); err != nil {
 		return nil, s.Report, err
@@ -132,6 +141,9 @@ func row(parts []*part) (segments []Segment, odd []finding) {
 			before, at = p, len(segments)
 			segments = append(segments, Segment{Name: p.name, Size: p.size})
 		}
+	}
+	if before != nil {
+		segments[at].Last = before.seen
 	}
 	for _, b := range between { // behind the newest
 		if b.blank {

@@ -224,7 +224,7 @@ func (w *walker) findMark(f io.ReaderAt, p *part, end int64) error {
 // may be a frame half written, and are believed to be bad only when they are so at a second look, with good ones after.
 // Those of a sealed segment are shown as it gives them back.
 func (w *walker) frames(f io.ReaderAt, p *part, end int64, limit uint64, open bool) error {
-	tried := open
+	tried := open && locked(w.fsys, w.dir) // of a segment that is being written there is nothing to heal with
 	s := segment.NewScanner(f, p.header.Salt, w.from, end)
 	var bad, doubted segment.Part
 	for {
