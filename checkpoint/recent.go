@@ -15,6 +15,10 @@ import (
 // slotSize is one sector, so that a slot is written whole or not at all.
 const slotSize = 512
 
+// EndKey is the key of a slot that is no output's: the floor of its position is one above the durable mark of the log. What a log
+// loses at its end nothing else knows of. Load gives it with the positions.
+const EndKey = "end"
+
 // maxSlots bounds what is read of a file that something else has blown up.
 const maxSlots = 4096
 
@@ -22,7 +26,7 @@ const maxSlots = 4096
 // is written survives the end of the process, however it ends, so that a killed process repeats only what was in flight.
 // What the power takes from the file costs nothing: then the store, which is behind it by a moment, counts.
 //
-// The file is a row of slots of 512 bytes, one for each output: CRC32C of what follows (4 bytes), length of the key (2),
+// The file is a row of slots of 512 bytes, one for each output and one for the end of the log: CRC32C of what follows (4 bytes), length of the key (2),
 // length of the position (2), key, position, zeros. A slot whose sum is wrong is free.
 type Recent struct {
 	Store
@@ -139,8 +143,9 @@ func (r *Recent) remove(gone []string) error {
 	return nil
 }
 
-// Close closes the file and the store.
+// Close closes the file and the store. What was noted is made durable, if the disk takes it: nobody relies on that.
 func (r *Recent) Close() error {
+	_ = r.file.Sync()
 	return errors.Join(r.file.Close(), r.Store.Close())
 }
 

@@ -26,6 +26,8 @@ type writer struct {
 	written   uint64            // last sequence written
 	durable   uint64            // last sequence known to be on stable storage
 	marked    uint64            // mark that the newest frame in the file carries
+	noted     uint64            // mark that was noted beside the positions
+	unnoted   bool              // it could not be, and that was said
 	link      segment.Link      // what the next segment's header says of this one
 	sources   map[string][]byte // source positions that are durable
 	moving    []move            // of sources, written and not durable
@@ -280,6 +282,7 @@ func (w *writer) settle() {
 	w.link.Last = w.durable
 	w.active.end.Store(w.out.End()) // before last: whoever sees the sequence sees its bytes
 	w.active.last.Store(max(w.durable, w.active.name.First-1))
+	w.noteEnd()
 	w.q.publish(w.durable, held)
 }
 

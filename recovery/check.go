@@ -233,7 +233,7 @@ func (c *checker) judge() ([]finding, error) {
 		for _, name := range bad {
 			c.report.note(fmt.Sprintf("the position of output %s in the log cannot be read", name))
 		}
-		c.mark = durable(c.parts, c.outputs)
+		c.mark = max(durable(c.parts, c.outputs), noted(c.stored))
 		j := judge{parts: c.parts, mark: c.mark, end: given(c.parts, c.mark, &c.sums)}
 		if c.whole { // else what is not there may have been delivered and deleted
 			j.owed = c.sums.owed(c.outputs, j.end)

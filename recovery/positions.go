@@ -236,6 +236,14 @@ func proven(outputs map[string]checkpoint.Position) uint64 {
 	return last
 }
 
+// noted is the durable mark that the log's last process has noted beside the stored positions, 0: none.
+func noted(stored map[string]checkpoint.Position) uint64 {
+	if end := stored[checkpoint.EndKey]; end.Floor > 0 {
+		return believable(end.Floor - 1)
+	}
+	return 0
+}
+
 // believable is a sequence, or 0 where it is none.
 func believable(sequence uint64) uint64 {
 	if sequence > segment.MaxSequence {

@@ -241,7 +241,7 @@ func (s *starter) count(starts uint64) error {
 // reckon finds the durable mark, from the positions and the frames.
 func (s *starter) reckon() {
 	s.gather()
-	s.mark = durable(s.parts, s.Outputs)
+	s.mark = max(durable(s.parts, s.Outputs), noted(s.stored))
 }
 
 // gather merges the positions in the log, and those of outputs with the stored ones.

@@ -15,20 +15,29 @@ type target struct {
 	frame frameSpan
 }
 
+// names are the segments of the queue, in order.
+func (v *live) names() (all []string) {
+	v.t.Helper()
+	paths, err := filepath.Glob(filepath.Join(v.Data, segmentFile(segments)))
+	must(v.t, err)
+	for _, path := range paths {
+		all = append(all, filepath.Base(path))
+	}
+	slices.Sort(all)
+	return all
+}
+
 // sealed is one from the middle of the queue; nil: there is none right now.
 func (v *live) sealed(wanted func(name string) bool) *target {
 	v.t.Helper()
-	all, err := filepath.Glob(filepath.Join(v.Data, "segments", segments))
-	must(v.t, err)
-	slices.Sort(all)
-	if len(all) < 4 {
+	all := v.names()
+	if len(all) < 4 || !wanted(all[len(all)/2]) {
 		return nil
 	}
-	path := all[len(all)/2]
-	w := &target{v: v, name: filepath.Base(path), path: path}
-	if !wanted(w.name) {
-		return nil
-	}
+	name := all[len(all)/2]
+	path := filepath.Join(v.Data, segmentFile(name))
+	w := &target{v: v, name: name, path: path}
+	var err error
 	if w.text, err = os.ReadFile(path); os.IsNotExist(err) {
 		return nil
 	}

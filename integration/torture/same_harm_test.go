@@ -12,11 +12,11 @@ import (
 type harm struct {
 	name   string
 	do     func(c *comparison)
-	six    string        // what the other six made of it
-	quick  bool          // a smoke does it too
-	untold map[bool]bool // nothing tells of what it costs, after a SIGTERM (false) or a SIGKILL (true): only the newest file knew of these records
-	policy bool          // when_full drops records
-	twice  uint64        // records that may come again
+	six    string // what the other six made of it
+	quick  bool   // a smoke does it too
+	untold bool   // nothing tells of what it costs
+	policy bool   // when_full drops records
+	twice  uint64 // records that may come again
 }
 
 func sameHarms() []harm {
@@ -29,13 +29,13 @@ func sameHarms() []harm {
 		{name: "4 KiB zeros, middle", do: zeros(middle, 4<<10), six: "Telegraf stops, and again: 33,993 good ones stay behind. Good ones left out: syslog-ng 49,992 and one altered, Fluent Bit 7,960, rsyslog 643, OTel 84 (silent), Heka none (silent)", quick: true},
 		{name: "1 MiB zeros, middle", do: zeros(middle, 1<<20), six: "OTel refuses to start, Telegraf and Heka stop, each again: 96,473, 17,343 and 40,142 good ones stay behind. Left out: syslog-ng 48,926, Fluent Bit 4,269, rsyslog 850"},
 		{name: "newest file cut by 1,000 B", do: cutTo(func(size, _ int) int { return size - 1000 }), six: "Telegraf refuses to start, Heka stops, rsyslog goes on without its disk queue; the others lose what was cut at most", quick: true},
-		{name: "newest file cut 1,000 B into the used part", do: cutTo(func(_, used int) int { return used - 1000 }), six: "Fluent Bit leaves out 3,413 good ones, OTel 96 (silent)", quick: true, untold: map[bool]bool{false: true, true: true}},
-		{name: "newest file cut to half", do: cutTo(func(size, _ int) int { return size / 2 }), six: "OTel and Telegraf refuse to start, and again: 57,543 and 99,696 good ones stay behind; rsyslog goes on without its disk queue; Fluent Bit leaves out 1,743; Heka and syslog-ng lose what was cut, without a count", untold: map[bool]bool{false: true, true: true}},
-		{name: "used part of the newest file cut to half", do: cutTo(func(_, used int) int { return (used + 4096) / 2 &^ 7 }), six: "–", untold: map[bool]bool{false: true, true: true}},
+		{name: "newest file cut 1,000 B into the used part", do: cutTo(func(_, used int) int { return used - 1000 }), six: "Fluent Bit leaves out 3,413 good ones, OTel 96 (silent)", quick: true},
+		{name: "newest file cut to half", do: cutTo(func(size, _ int) int { return size / 2 }), six: "OTel and Telegraf refuse to start, and again: 57,543 and 99,696 good ones stay behind; rsyslog goes on without its disk queue; Fluent Bit leaves out 1,743; Heka and syslog-ng lose what was cut, without a count"},
+		{name: "used part of the newest file cut to half", do: cutTo(func(_, used int) int { return (used + 4096) / 2 &^ 7 }), six: "–"},
 		{name: "64 KiB noise at the end", do: noise(func(size, _ int) int { return size }), six: "Telegraf refuses to start, and again; rsyslog loses 7 new records (it says so)"},
 		{name: "64 KiB noise behind the used part", do: noise(func(_, used int) int { return used }), six: "–"},
 		{name: "last 4 KiB zeros", do: zerosAt(func(size, _ int) int { return size }), six: "Telegraf and Heka stop, and again; rsyslog goes on without its disk queue; syslog-ng delivers one altered record"},
-		{name: "last 4 KiB of the used part zeros", do: zerosAt(func(_, used int) int { return used }), six: "Fluent Bit leaves out 3,402 good ones, OTel 85 (silent)", untold: map[bool]bool{true: true}},
+		{name: "last 4 KiB of the used part zeros", do: zerosAt(func(_, used int) int { return used }), six: "Fluent Bit leaves out 3,402 good ones, OTel 85 (silent)"},
 		{name: "middle data file deleted", do: remove(middle), six: "Telegraf stops, and again; rsyslog goes on without its disk queue and leaves out 35,731 good ones; Fluent Bit and Heka lose the file, silently"},
 		{name: "in the newest file: a bit in a record's payload", do: flipPayload(newest), six: "–", quick: true},
 		{name: "in the newest file: a bit in a length field", do: flip(newest, inLength), six: "–"},
@@ -43,12 +43,16 @@ func sameHarms() []harm {
 		{name: "in the newest file: a bit in its header", do: flipAt(newest, 72), six: "–"},
 		{name: "in the newest file: 4 KiB zeros", do: zeros(newest, 4<<10), six: "–"},
 		{name: "in the newest file: 64 KiB zeros", do: zeros(newest, 64<<10), six: "–"},
-		{name: "newest file deleted", do: remove(newest), six: "–", untold: map[bool]bool{false: true, true: true}},
+		{name: "newest file deleted", do: remove(newest), six: "–"},
 	}
 	all = append(all, stateHarms()...)
 	return append(all,
 		harm{name: "in-file state (positions frames of the newest file) zeroed", do: positionsOf(nil), six: "OTel refuses to start, and again; syslog-ng delivers nothing of 100,000"},
 		harm{name: "in-file state: an older copy of it", do: positionsOf(older), six: "OTel delivers nothing of 100,000 (silent), syslog-ng half (silent)"},
+		harm{name: "newest file cut 1,000 B into the used part, and checkpoints.recent deleted", do: func(c *comparison) {
+			cutTo(func(_, used int) int { return used - 1000 })(c)
+			must(c.t, os.Remove(filepath.Join(c.Data, "checkpoints.recent")))
+		}, six: "–", untold: true},
 		harm{name: "everything but the segments deleted", do: allBut(false), six: "–", quick: true},
 		harm{name: "everything but the segments deleted, and all positions frames zeroed", do: allBut(true), six: "–"},
 	)

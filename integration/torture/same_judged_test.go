@@ -40,7 +40,7 @@ func (c *comparison) judged() *reliability.Row {
 // exact holds what three places tell of against what is missing.
 func (c *comparison) exact(missing numbers, ledger, log told) {
 	c.t.Helper()
-	silent := c.harm.untold[c.base.kill] && ledger.sum+log.sum+c.report.sum == 0
+	silent := c.harm.untold && ledger.sum+log.sum+c.report.sum == 0
 	if c.harm.policy {
 		// Drops are history before the start, and the log tells how many they were.
 		if c.report.sum > 0 || log.sum != missing.count() || ledger.sum != missing.count() || !ledger.ranges.equal(missing) {
