@@ -49,13 +49,19 @@ func (q *Queue) scrub() {
 func (q *Queue) scrubRate() int64 { return q.limits.Load().ScrubRate }
 
 // scrubAll is one pass. It says whether it has come to its end, and why it could not look at a segment, for the first of
-// them; such a pass is no full one.
+// them; such a pass is no full one. Where files turn out to be others than their names say it begins again.
 func (q *Queue) scrubAll() (whole bool, refused error) {
-	for _, f := range q.files.snapshot() {
+	all := q.files.snapshot()
+	for i := 0; i < len(all); i++ {
+		f := all[i]
 		if !f.settled.Load() || !q.files.holds(f) {
 			continue
 		}
 		err := q.scrubFile(f)
+		if errors.Is(err, errSortedOut) {
+			all, i, refused = q.files.snapshot(), -1, nil
+			continue
+		}
 		if errors.Is(err, errScrubEnds) {
 			return false, refused
 		}
@@ -69,7 +75,7 @@ func (q *Queue) scrubAll() (whole bool, refused error) {
 // scrubFile holds all of a segment against its checksums, heals what can be healed and writes down what cannot.
 func (q *Queue) scrubFile(f *file) error {
 	if q.vouch(f) {
-		return nil // the next pass looks at what is there now
+		return errSortedOut
 	}
 	handle, err := q.opt.FS.Open(f.path)
 	if err != nil {
@@ -97,6 +103,9 @@ func (q *Queue) scrubFile(f *file) error {
 	}
 	return q.noteRest(f, h, handle)
 }
+
+// errSortedOut says that the list of segments is another one now.
+var errSortedOut = errors.New("the segments are sorted out")
 
 // errScrubEnds ends a pass: the queue closes, or is to be scrubbed no longer.
 var errScrubEnds = errors.New("the scrub ends")

@@ -21,48 +21,48 @@ var seedsTried = map[string]uint64{"": 30, "short": 2000, "long": 10000}
 
 const countVariable = "LOGMULE_DESTRUCTIONS" // how many instead
 
-// wideWorld has seven sealed segments of different sizes and one that was open, from three lives of the process.
+// wideWorld has eight sealed segments of different sizes and one that was open, from three lives of the process.
 func wideWorld(t testing.TB) *world {
 	t.Helper()
 	return build(t, 64<<10, func(b *builder) {
-		fillUp := func(size int) {
+		fill := func(size int, bytes int64) {
 			b.open()
-			for b.out.Room() > int64(size) {
+			for b.out.End() < bytes && b.out.Room() > int64(2*size) {
 				b.durable(size/4, 1+b.rng.IntN(3))
 			}
 		}
 		b.moves("a", 1)
 		b.moves("b", 1)
 		b.moves("c", 1)
-		fillUp(5000)
+		fill(3000, 24<<10)
 		b.seal()
 		b.codec = segment.Snappy
-		fillUp(9000)
-		b.moves("b", b.next-9, checkpoint.Range{First: b.next - 6, Last: b.next - 5})
+		fill(5000, 20<<10)
+		b.moves("b", b.next-5, checkpoint.Range{First: b.next - 3, Last: b.next - 2})
 		b.positions(false)
 		b.control(segment.Close)
 		b.seal()
 		b.restart()
 		b.size = 256 << 10
-		fillUp(24000)
+		fill(12000, 64<<10)
 		b.lost(5)
 		b.durable(400, 3)
 		b.positions(false)
 		b.seal()
 		b.size, b.codec = 64<<10, segment.None
-		fillUp(2000)
+		fill(1200, 1<<20)
 		b.moves("c", b.next-4)
 		b.positions(false)
 		b.control(segment.Marker)
 		b.seal()
-		fillUp(12000)
+		fill(6000, 16<<10)
 		b.seal()
 		b.restart()
 		b.open()
 		b.durable(100, 4, 4)
 		b.positions(false)
 		b.seal()
-		fillUp(7000)
+		fill(3000, 12<<10)
 		b.moves("c", b.next-3, checkpoint.Range{First: b.next - 2, Last: b.next - 2})
 		b.seal()
 		b.open()
