@@ -141,7 +141,7 @@ func (e *Engine) build(cfg *config.Config) (*roster, error) {
 		errs = append(errs, e.addInput(r, s))
 	}
 	for _, s := range cfg.Outputs {
-		errs = append(errs, e.addOutput(r, s, cfg.InputNames()))
+		errs = append(errs, e.addOutput(r, s, cfg))
 	}
 	return r, config.Join(errs...)
 }
@@ -164,11 +164,11 @@ func (e *Engine) addInput(r *roster, section config.Section) error {
 	return errors.Join(err, r.claim(section, "input", s.built, &s.stay))
 }
 
-func (e *Engine) addOutput(r *roster, section config.Section, inputs []string) error {
+func (e *Engine) addOutput(r *roster, section config.Section, cfg *config.Config) error {
 	c := &consumer{plugin: newPlugin("output", section.Name, section.Type, e.log, outputWords), keys: NewOutputKeys()}
 	build := func(keys *OutputKeys) (output.Output, error) {
 		decode := func(into any) error { return section.DecodeAll(into, keys) }
-		out, err := e.outside.output(section.Type, decode, output.Env{Name: section.Name, Log: e.log, Counters: &c.counters})
+		out, err := e.outside.output(section.Type, decode, output.Env{Name: section.Name, DataDir: cfg.DataDir, Log: e.log, Counters: &c.counters})
 		return out, section.Place(err)
 	}
 	c.build = func() (output.Output, error) { return build(NewOutputKeys()) }
@@ -178,7 +178,7 @@ func (e *Engine) addOutput(r *roster, section config.Section, inputs []string) e
 		c.built = nil
 	}
 	errs := []error{err}
-	for _, err := range c.check(inputs) {
+	for _, err := range c.check(cfg.InputNames()) {
 		errs = append(errs, section.Place(err))
 	}
 	return errors.Join(append(errs, r.claim(section, "output", c.built, &c.stay))...)

@@ -47,7 +47,7 @@ var inputTexts = map[string]string{
 }
 
 var outputTexts = map[string]string{
-	"file":   "Appends to a file, and syncs it before the records count as delivered. After a crash it cuts its own surplus: no torn and no doubled line.",
+	"file":   "Appends to a file, and syncs it before the records count as delivered. After a crash it compares what stands beyond its last known end with the records that come again: no torn and no doubled line. Bytes there that are not theirs, such as lines that somebody appended meanwhile, are moved to a file beside, PATH.surplus-OFFSET, with a line in the log. The path may not be in data_dir.",
 	"http":   "Posts batches. 2xx accepts; 400, 413, 415 and 422 are bisected down to the single records, which become dead letters; everything else is tried again for ever.",
 	"stdout": "Writes to the standard output.",
 	"tcp":    "Writes to a connection. Accepted is what the peer's kernel has acknowledged; after a broken connection the last `resend` bytes go out again.",

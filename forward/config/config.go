@@ -173,7 +173,9 @@ func syntaxError(name, text string, err error) *Error {
 // check judges the values of the keys that are the daemon's own.
 func (d *decoder) check(table map[string]any, c *Config) {
 	const hint = `add data_dir = "/var/lib/logmule" above the first [section]: the directory for the queue`
-	if value, there := table["data_dir"]; !there {
+	if len(table) == 0 {
+		d.add([]string{"data_dir"}, "there is nothing in this file, so that data_dir is missing", hint)
+	} else if value, there := table["data_dir"]; !there {
 		d.add([]string{"data_dir"}, "data_dir is missing", hint)
 	} else if value == "" {
 		d.add([]string{"data_dir"}, "data_dir is empty", `name the directory for the queue, such as "/var/lib/logmule"`)

@@ -25,7 +25,8 @@ const (
 
 func TestBadConfigurations(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
-		"empty":                 {"", "f:1: data_dir is missing; " + dataHint},
+		"empty":                 {"", "f:1: there is nothing in this file, so that data_dir is missing; " + dataHint},
+		"only remarks":          {"\n# no more\n", "f:1: there is nothing in this file, so that data_dir is missing; " + dataHint},
 		"data_dir empty":        {`data_dir = ""`, `f:1: data_dir is empty; name the directory for the queue, such as "/var/lib/logmule"`},
 		"data_dir a number":     {"data_dir = 5", "f:1: data_dir is the number 5; it must be a string in quotes"},
 		"data_dir in a section": {valid + "[queue]\ndata_dir = '/y'", `f:4: unknown key "data_dir" in [queue]; it belongs to the top: move it above the first [section]`},
@@ -67,7 +68,10 @@ func TestBadConfigurations(t *testing.T) {
 		"when_full a bool":         {valid + "[queue]\nwhen_full = true", "f:4: when_full is true; it must be a string in quotes"},
 		"compression unknown":      {valid + "[queue]\ncompression = 'gzip'", `f:4: compression = "gzip" is not known; use "snappy" or "none"`},
 		"sync unknown":             {valid + "[queue]\nsync = 'alway'", `f:4: sync = "alway" is not a sync policy (did you mean "always"?); write "always", "never" or a duration from 1ms to 1m such as "200ms"`},
-		"sync too rare":            {valid + "[queue]\nsync = '2m'", `f:4: sync = "2m" is out of range; write "always", "never" or a duration from 1ms to 1m such as "200ms"`},
+		"sync too rare":            {valid + "[queue]\nsync = '2m'", `f:4: sync = "2m" is more than a minute, for which a power failure would cost every record; use 1ms to 1m, such as "200ms", or "never"`},
+		"sync too often":           {valid + "[queue]\nsync = '0s'", `f:4: sync = "0s" is less than a millisecond; use 1ms to 1m, such as "200ms", or "always", which syncs before it acknowledges`},
+		"sync below zero":          {valid + "[queue]\nsync = '-5s'", `f:4: sync = "-5s" is less than a millisecond; use 1ms to 1m, such as "200ms", or "always", which syncs before it acknowledges`},
+		"sync without a unit":      {valid + "[queue]\nsync = '200'", `f:4: sync = "200" is not a sync policy; write "always", "never" or a duration from 1ms to 1m such as "200ms"`},
 		"sync a number":            {valid + "[queue]\nsync = 200", "f:4: sync is the number 200; it must be a string in quotes"},
 		"admin beyond loopback":    {valid + "[admin]\nlisten = ':8686'", `f:4: listen = ":8686" lets anyone on the network see the status pages; listen on 127.0.0.1, or add insecure = true to [admin]`},
 		"admin without a port":     {valid + "[admin]\nlisten = '127.0.0.1'", `f:4: listen = "127.0.0.1" is not an address; write host:port, such as "127.0.0.1:8686"`},

@@ -24,7 +24,7 @@ func (s Section) Equal(o Section) bool {
 // Replace prepares c to take the place of a configuration that is in force. It puts back what only a restart can
 // change, and returns a warning for each such key. The error says that c cannot take its place at all.
 func (c *Config) Replace(old *Config) ([]*Error, error) {
-	if c.DataDir != old.DataDir {
+	if c.DataDir != "" && c.DataDir != old.DataDir { // without one it is wrong in any case
 		return nil, c.about([]string{"data_dir"}, fmt.Sprintf("data_dir = %q cannot take the place of %q while logmule runs", c.DataDir, old.DataDir),
 			"stop logmule and start it again to use another directory")
 	}

@@ -128,13 +128,15 @@ func (s *Sync) UnmarshalText(text []byte) error {
 		*s = Sync{Mode: SyncNever}
 		return nil
 	}
-	var every Duration
-	if err := every.UnmarshalText(text); err != nil {
+	every, err := time.ParseDuration(string(text))
+	switch {
+	case err != nil:
 		return &Error{What: "is not a sync policy" + Suggest(string(text), []string{"always", "never"}), Hint: hint}
+	case every < time.Millisecond:
+		return &Error{What: "is less than a millisecond", Hint: `use 1ms to 1m, such as "200ms", or "always", which syncs before it acknowledges`}
+	case every > time.Minute:
+		return &Error{What: "is more than a minute, for which a power failure would cost every record", Hint: `use 1ms to 1m, such as "200ms", or "never"`}
 	}
-	if every < Duration(time.Millisecond) || every > Duration(time.Minute) {
-		return &Error{What: "is out of range", Hint: hint}
-	}
-	*s = Sync{Mode: SyncInterval, Every: every}
+	*s = Sync{Mode: SyncInterval, Every: Duration(every)}
 	return nil
 }

@@ -25,9 +25,10 @@ type fileOps struct {
 	truncate func(f *os.File, size int64) error
 }
 
-// file appends lines to files and syncs them before they count. What it wrote beyond its mark is cut off when the file is
-// opened again, since those records come again: so no line is torn or doubled by a crash or a failed write. One process
-// writes to a file; others may rename, remove or truncate it at any time.
+// file appends lines to files and syncs them before they count. What it wrote beyond its mark is compared with the records that
+// come again when the file is opened again, and cut off from where it is not theirs: so no line is torn or doubled by a crash
+// or a failed write (file_surplus.go). One process writes to a file; others may rename, remove or truncate it at any time,
+// and what they append is not destroyed.
 type file struct {
 	env     Env
 	pattern pathPattern
@@ -38,11 +39,14 @@ type file struct {
 	restored fileMark // the same decoded, until its path is opened; path "": nowhere
 	hashed   bool     // restored.path is a hash
 
-	f    *os.File // nil: the file at mark.path has to be opened, again if mark.path is not empty
-	mark fileMark
-	torn bool // the last line of f has no LF
-	told bool // the engine has the state of f, or Send would not have been called
-	used bool // a file was opened before
+	f     *os.File // nil: the file at mark.path has to be opened, again if mark.path is not empty
+	mark  fileMark
+	ahead int64 // bytes of f beyond the mark, which may be what comes again
+	kept  int64 // of these, what is in a file beside
+	tried int64 // bytes that the latest append may have written
+	torn  bool  // the last line of f up to the mark has no LF
+	told  bool  // the engine has the state of f, or Send would not have been called
+	used  bool  // a file was opened before
 
 	lines  net.Buffers
 	record pack.Record
@@ -56,6 +60,9 @@ func newFile(decode func(into any) error, env Env) (Output, error) {
 	pattern, err := parsePath(c.Path)
 	if err != nil {
 		return nil, err
+	}
+	if pattern.isIn(env.DataDir) {
+		return nil, fmt.Errorf("path = %q is in data_dir, %s, which belongs to the queue alone; write to another directory", c.Path, env.DataDir)
 	}
 	encoder, err := codec.NewEncoder(c.Codec)
 	if err != nil {
@@ -168,8 +175,16 @@ func (o *file) parts(b *Batch, path string) []span {
 
 // append writes and syncs the pending records of the parts, and moves the mark behind them.
 func (o *file) append(ctx context.Context, b *Batch, parts []span) (size int, err error) {
+	o.tried = 0
+	if o.ahead > 0 {
+		want := o.expected(b, parts)
+		if there, err := o.reconcile(ctx, want); there || err != nil {
+			return len(want), err
+		}
+	}
 	if o.torn {
 		// Somebody left half a line at the end. A record must not become the rest of it.
+		o.tried++
 		if _, err := o.ops.write(o.f, newline); err != nil {
 			return 0, err
 		}
@@ -180,6 +195,7 @@ func (o *file) append(ctx context.Context, b *Batch, parts []span) (size int, er
 			if err := ctx.Err(); err != nil {
 				return 0, err
 			}
+			o.tried += int64(len(line))
 			n, err := o.ops.write(o.f, line)
 			size += n
 			if err != nil {
@@ -199,9 +215,12 @@ func (o *file) append(ctx context.Context, b *Batch, parts []span) (size int, er
 }
 
 // takeBack undoes a failed append as well as it can at once, for those who read the file. The next open makes sure of
-// it: a file with which something went wrong is not trusted any further.
+// it: a file with which something went wrong is not trusted any further. Where there is more than this output has written,
+// that is left to it too.
 func (o *file) takeBack() {
-	_ = o.ops.truncate(o.f, o.mark.size)
+	if info, err := o.f.Stat(); err == nil && o.ahead == 0 && info.Size() <= o.mark.size+o.tried {
+		_ = o.ops.truncate(o.f, o.mark.size)
+	}
 	_ = o.f.Close() // nothing on it counts that was not synced
 	o.f = nil
 }

@@ -21,14 +21,14 @@ func (o *file) unchanged() bool {
 		return false
 	}
 	open, err := o.f.Stat()
-	return err == nil && os.SameFile(named, open) && open.Size() == o.mark.size
+	return err == nil && os.SameFile(named, open) && open.Size() == o.mark.size+o.ahead
 }
 
 // known returns what is known about the file at path: up to where it was accepted, and whether what is beyond that can
 // only be the remains of this output's own writes.
 func (o *file) known(path string) (m fileMark, remains bool) {
 	if o.mark.path == path {
-		return o.mark, o.f == nil
+		return o.mark, o.f == nil || o.ahead > 0
 	}
 	if o.restored.path == path && !o.hashed || o.hashed && o.restored.path == hashPath(path) {
 		return o.restored, true
@@ -36,14 +36,20 @@ func (o *file) known(path string) (m fileMark, remains bool) {
 	return fileMark{}, false
 }
 
-// open opens the file at path, cuts off what will be written again and sets the mark to its end.
+// open opens the file at path and sets the mark to its end, or to where it was left if what is beyond that may be what comes
+// again.
 func (o *file) open(path string) error {
+	if path != o.mark.path {
+		if err := o.leave(); err != nil {
+			return err
+		}
+	}
 	known, remains := o.known(path)
 	f, err := openAppend(path)
 	if err != nil {
 		return err
 	}
-	mark, torn, err := o.inspect(f, path, known, remains)
+	mark, ahead, torn, err := o.inspect(f, path, known, remains)
 	if err != nil {
 		_ = f.Close() // nothing was written to it
 		return err
@@ -57,18 +63,18 @@ func (o *file) open(path string) error {
 	if known == o.restored {
 		o.restored = fileMark{}
 	}
-	o.f, o.mark, o.torn, o.told, o.used = f, mark, torn, false, true
+	o.f, o.mark, o.ahead, o.torn, o.told, o.used = f, mark, ahead, torn, false, true
 	return nil
 }
 
 // inspect compares the file with what is known about it.
-func (o *file) inspect(f *os.File, path string, known fileMark, remains bool) (mark fileMark, torn bool, err error) {
+func (o *file) inspect(f *os.File, path string, known fileMark, remains bool) (mark fileMark, ahead int64, torn bool, err error) {
 	info, err := f.Stat()
 	if err != nil {
-		return mark, false, err
+		return mark, 0, false, err
 	}
 	if !info.Mode().IsRegular() {
-		return mark, false, errors.New("it is not a regular file; change path, or use the output type stdout for a pipe")
+		return mark, 0, false, errors.New("it is not a regular file; change path, or use the output type stdout for a pipe")
 	}
 	mark = fileMark{path: path, inode: info.Sys().(*syscall.Stat_t).Ino, size: info.Size()}
 	log := o.env.Log.With("output", o.env.Name, "path", path)
@@ -81,21 +87,16 @@ func (o *file) inspect(f *os.File, path string, known fileMark, remains bool) (m
 	case mark.size > known.size && !remains:
 		log.Warn("file is longer than it was left, somebody else writes to it", "size", mark.size, "was", known.size)
 	case mark.size > known.size:
-		if err := o.cut(f, known.size); err != nil {
-			return mark, false, fmt.Errorf("cut it to %d bytes, what is beyond is written again: %w", known.size, err)
-		}
-		log.Info("cut off the end of the file, it is written again", "bytes", mark.size-known.size)
-		o.env.Counters.CutBytes.Add(uint64(mark.size - known.size))
-		mark.size = known.size
+		ahead, mark.size = mark.size-known.size, known.size
 	}
 	if mark.size > 0 {
 		var last [1]byte
 		if _, err := f.ReadAt(last[:], mark.size-1); err != nil {
-			return mark, false, fmt.Errorf("read its last byte: %w", err)
+			return mark, 0, false, fmt.Errorf("read its last byte: %w", err)
 		}
 		torn = last[0] != '\n'
 	}
-	return mark, torn, nil
+	return mark, ahead, torn, nil
 }
 
 func (o *file) cut(f *os.File, size int64) error {

@@ -3,6 +3,7 @@ package output
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -40,6 +41,38 @@ func parsePath(path string) (pathPattern, error) {
 		p.fixed = p.fixed && path[i] == '%'
 	}
 	return p, nil
+}
+
+// isIn tells whether the files of the pattern are in a directory, as far as they are in one that no time decides on.
+func (p pathPattern) isIn(dir string) bool {
+	if dir == "" {
+		return false
+	}
+	fixed := p.at(time.Time{})
+	if !p.fixed {
+		before, _, _ := strings.Cut(p.text, "%")
+		fixed = filepath.Dir(before + "x")
+	}
+	rel, err := filepath.Rel(resolved(dir), resolved(fixed))
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// resolved is an absolute path without symbolic links, as far as it exists.
+func resolved(path string) string {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	rest := ""
+	for at := path; ; at = filepath.Dir(at) {
+		if real, err := filepath.EvalSymlinks(at); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if at == filepath.Dir(at) {
+			return path
+		}
+		rest = filepath.Join(filepath.Base(at), rest)
+	}
 }
 
 // at returns the path at a time.

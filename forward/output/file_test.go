@@ -150,7 +150,7 @@ func TestFileArrivalTime(t *testing.T) {
 	mustHold(t, filepath.Join(dir, "06.log"), "a\nd\nh\n")
 }
 
-// TestFileRestore: what is beyond the restored mark is cut, if it is the same file.
+// TestFileRestore: what is beyond the restored mark is what comes again, or is cut, if it is the same file.
 func TestFileRestore(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -160,7 +160,7 @@ func TestFileRestore(t *testing.T) {
 		cut    uint64
 	}{
 		{"nothing happened", func(string) error { return nil }, "one\ntwo\nthree\n", "", 0},
-		{"surplus", func(p string) error { return appendTo(p, "three\nfour\n") }, "one\ntwo\nthree\n", "cut off", 11},
+		{"surplus", func(p string) error { return appendTo(p, "three\n") }, "one\ntwo\nthree\n", "", 0},
 		{"torn surplus", func(p string) error { return appendTo(p, "thr") }, "one\ntwo\nthree\n", "cut off", 3},
 		{"shorter", func(p string) error { return os.Truncate(p, 4) }, "one\nthree\n", "shorter", 0},
 		{"shorter and torn", func(p string) error { return os.Truncate(p, 6) }, "one\ntw\nthree\n", "shorter", 0},

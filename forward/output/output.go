@@ -113,6 +113,7 @@ type Counters struct {
 // Env is what the engine gives an output. Zero fields get a working default in New.
 type Env struct {
 	Name     string       // of the section [output.NAME]
+	DataDir  string       // the queue's, where no output may write; empty: not known
 	Log      *slog.Logger // nil: silent. Only for what Send cannot return as an error
 	Counters *Counters    // nil: nobody reads them
 }
