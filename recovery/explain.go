@@ -271,28 +271,19 @@ func (p *part) framesEnd() int64 {
 	return p.size
 }
 
-// remains looks in the bad bytes for headers of frames that are still good: they say when the records came, and the table
-// behind them whose they were.
+// remains asks what is left of the frames in the bad bytes when their records came, and whose they were.
 func (x *explainer) remains(f io.ReaderAt, p *part, h *hurtRange) {
-	const step = 1 << 20
-	b := make([]byte, step+segment.FrameHeaderSize)
-	end := h.offset + h.length
-	for base := h.offset &^ 7; base < end; base += step {
-		n, _ := (patient{f}).ReadAt(b, base)
-		for at := 0; at < step && at+segment.FrameHeaderSize <= n && base+int64(at) < end; at += 8 {
-			header, err := segment.DecodeFrameHeader(b[at:], p.header.Salt, base+int64(at))
-			if err != nil || header.Type != segment.Data || header.Last() < h.finding.lost.First || header.First > h.finding.lost.Last {
-				continue
-			}
-			h.header(header)
-			meta := make([]byte, header.Meta)
-			if n, _ := (patient{f}).ReadAt(meta, base+int64(at)+segment.FrameHeaderSize); n < len(meta) || !describes(meta, header) {
-				h.unread = true
-				continue
-			}
-			h.sources = append(h.sources, x.sourcesOf(meta)...)
+	segment.Remains(patient{f}, p.header.Salt, segment.Span{Offset: h.offset, Size: h.length}, func(header segment.FrameHeader, meta []byte) {
+		if header.Last() < h.finding.lost.First || header.First > h.finding.lost.Last {
+			return
 		}
-	}
+		h.header(header)
+		if meta == nil {
+			h.unread = true
+			return
+		}
+		h.sources = append(h.sources, x.sourcesOf(meta)...)
+	})
 }
 
 // header takes the word of a frame header.
@@ -302,17 +293,6 @@ func (h *hurtRange) header(header segment.FrameHeader) {
 	}
 	h.from, h.to = min(h.from, header.Time), max(h.to, header.Time)
 	h.found = h.found.Add(header.First, header.Last())
-}
-
-// describes tells whether a table of runs, whose checksum is gone with the body, agrees with its header.
-func describes(meta []byte, h segment.FrameHeader) bool {
-	runs, err := segment.DecodeMeta(meta, nil)
-	var count, raw uint64
-	for _, r := range runs {
-		count += uint64(r.Count)
-		raw += uint64(r.Raw)
-	}
-	return err == nil && count == uint64(h.Count) && raw == uint64(h.Raw)
 }
 
 // tell puts together what was learned.
