@@ -335,8 +335,12 @@ func (e *Engine) reportStart(q *queue.Queue) {
 	e.log.Info("queue recovered", "segments", r.Segments, "records", r.Records, "bytes", r.Bytes, "next", q.Status().Next,
 		"torn_tail_bytes", r.TornTailBytes, "healed_bytes", r.HealedBytes)
 	for _, d := range r.Damage {
-		e.log.Error("damage found at start", "segment", d.Segment, "offset", d.Offset, "length", d.Length, "cause", d.Cause,
-			"action", d.Action, "first_lost", d.FirstLost, "last_lost", d.LastLost)
+		about := []any{"segment", d.Segment, "offset", d.Offset, "length", d.Length, "cause", d.Cause,
+			"action", d.Action, "first_lost", d.FirstLost, "last_lost", d.LastLost}
+		if d.Lost != nil {
+			about = append(about, "lost", d.Lost.String(), "delivered", d.Lost.Delivered())
+		}
+		e.log.Error("damage found at start", about...)
 	}
 	for _, note := range r.Notes {
 		e.log.Warn("note from the start", "note", note)

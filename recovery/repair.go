@@ -21,6 +21,8 @@ type RepairOptions struct {
 	CheckOptions
 	Holder string           // names this process to whoever finds the lock taken
 	Now    func() time.Time // the clock of the ledger; nil: time.Now
+	// Changing is called before a segment is healed, written anew or sealed: the number of it, and of all such; may be nil.
+	Changing func(segment, all int)
 	// MakeStore makes a whole checkpoint database, durable but for its name, at a path of which nothing is to be kept; nil:
 	// checkpoint.Make, which needs the file system of the machine.
 	MakeStore func(path string, positions map[string]checkpoint.Position) error

@@ -40,9 +40,13 @@ func (r *repairer) settleAll(found []finding) error {
 	if err := r.saveLost(todo); err != nil {
 		return err
 	}
+	changes := slices.DeleteFunc(slices.Clone(todo), func(w *work) bool { return w.way == leave })
 	for _, w := range todo {
 		if err := r.interrupted(); err != nil {
 			return err
+		}
+		if i := slices.Index(changes, w); i >= 0 && r.options.Changing != nil {
+			r.options.Changing(i+1, len(changes))
 		}
 		if err := r.carryOut(w); err != nil {
 			return err

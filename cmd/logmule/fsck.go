@@ -49,12 +49,14 @@ left, 8 it could not be checked or repaired, 16 usage.`,
 		bar := newProgress(cmd.ErrOrStderr(), quiet)
 		opt := recovery.CheckOptions{Deep: deep, Progress: bar.show, Source: forward.SourceName}
 		if mend {
-			report, err := repair(ctx, args[0], opt)
+			report, err := repair(ctx, args[0], opt, bar)
 			bar.clear()
 			if err != nil {
 				return err
 			}
-			return printRepair(cmd.OutOrStdout(), args[0], report, deep, asJSON, quiet)
+			err = printRepair(cmd.OutOrStdout(), args[0], report, deep, asJSON, quiet)
+			noteDeadLetters(cmd.ErrOrStderr(), args[0], quiet)
+			return err
 		}
 		report, err := recovery.Check(ctx, vfs.OS(), args[0], opt)
 		bar.clear()
@@ -65,9 +67,7 @@ left, 8 it could not be checked or repaired, 16 usage.`,
 		if err := printFsck(cmd.OutOrStdout(), args[0], report, deep, asJSON, quiet); err != nil {
 			return err
 		}
-		if dead := deadLetterDir(args[0]); dead != "" && !quiet {
-			fmt.Fprintf(cmd.ErrOrStderr(), "note: the dead letters are a queue of their own: logmule fsck %s\n", dead)
-		}
+		noteDeadLetters(cmd.ErrOrStderr(), args[0], quiet)
 		switch {
 		case err != nil: // the report is about the other files
 			return fsckFailure(args[0], false, err)
@@ -77,6 +77,13 @@ left, 8 it could not be checked or repaired, 16 usage.`,
 		return nil
 	}
 	return cmd
+}
+
+// noteDeadLetters says that there is more to check.
+func noteDeadLetters(w io.Writer, dir string, quiet bool) {
+	if dead := deadLetterDir(dir); dead != "" && !quiet {
+		fmt.Fprintf(w, "note: the dead letters are a queue of their own: logmule fsck %s\n", shellWord(dead))
+	}
 }
 
 func printFsck(w io.Writer, dir string, report recovery.Report, deep, asJSON, quiet bool) error {

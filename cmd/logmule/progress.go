@@ -79,6 +79,19 @@ func (p *progress) show(done, total int64) {
 	p.mu.width = len(line)
 }
 
+// step draws what is done after the bar has come to its end.
+func (p *progress) step(number, all int) {
+	if p.w == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	line := fmt.Sprintf("all read; repairing segment %d of %d", number, all)
+	line = line[:min(len(line), max(p.columns()-barSpare, 0))]
+	fmt.Fprintf(p.w, "\r%-*s", p.mu.width, line)
+	p.mu.width = max(p.mu.width, len(line))
+}
+
 // barLine is the bar in at most so many columns: "[###---]  43%  2.1 GiB of 4.9 GiB, 1.2 GiB/s, 3 s left".
 func barLine(done, total int64, took time.Duration, columns int) string {
 	share := float64(done) / float64(total)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -61,6 +62,10 @@ func TestProgress(t *testing.T) {
 	if got := b.String(); got != "\r"+bar {
 		t.Errorf("got %q", got)
 	}
+	p.step(2, 12)
+	if got, want := b.String(), "\r"+bar+"\r"+fmt.Sprintf("%-*s", len(bar), "all read; repairing segment 2 of 12"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	b.Reset()
 	p.clear()
 	p.clear()
@@ -69,5 +74,6 @@ func TestProgress(t *testing.T) {
 	}
 	quiet := newProgress(os.Stderr, true)
 	quiet.show(1, 2)
+	quiet.step(1, 2)
 	quiet.clear()
 }

@@ -12,13 +12,13 @@ import (
 )
 
 // repair runs fsck --repair.
-func repair(ctx context.Context, dir string, opt recovery.CheckOptions) (recovery.Report, error) {
+func repair(ctx context.Context, dir string, opt recovery.CheckOptions, bar *progress) (recovery.Report, error) {
 	if _, err := vfs.OS().Stat(dir); err == nil {
 		if err := ownedByUs(dir); err != nil {
 			return recovery.Report{}, &failure{code: exitOperational, err: fmt.Errorf("repair: %w", err)}
 		}
 	}
-	report, err := recovery.Repair(ctx, vfs.OS(), dir, recovery.RepairOptions{CheckOptions: opt, Holder: holder("fsck --repair")})
+	report, err := recovery.Repair(ctx, vfs.OS(), dir, recovery.RepairOptions{CheckOptions: opt, Holder: holder("fsck --repair"), Changing: bar.step})
 	if err != nil {
 		return report, repairFailure(dir, ctx.Err() != nil, err)
 	}

@@ -189,7 +189,7 @@ func TestBarOnTerminal(t *testing.T) {
 	}
 	shown.await(t, "records  none\r\n")
 	text := shown.String()
-	if !strings.Contains(text, "% ") || !strings.Contains(text, "[#") {
+	if !strings.Contains(text, "%  ") || !strings.Contains(text, "\r[") {
 		t.Errorf("no bar: %q", text)
 	}
 	before, page, _ := strings.Cut(text, "CLEAN")

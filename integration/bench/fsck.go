@@ -77,7 +77,7 @@ func runFsck(o options, m machine, d *daemon) error {
 }
 
 // liveFor is how long a daemon is watched, without fsck and with it.
-const liveFor = 4 * time.Second
+const liveFor = 3 * time.Second
 
 const liveConfiguration = `keep_size = "512MiB"
 [input.in]
