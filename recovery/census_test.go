@@ -8,6 +8,7 @@ import (
 
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
+	"logmule/queue/vfs/faultfs"
 )
 
 // lying are files that have the name of a segment and are none of this queue, whatever sequence the name gives.
@@ -80,5 +81,118 @@ func TestFarJump(t *testing.T) {
 	b.must(vfs.WriteFile(b.fs, segmentPath(testDir, segment.Name{First: math.MaxInt64, Salt: 1}), []byte("noise")))
 	if state := mustStart(t, b.fs, nil); state.Next != 6 {
 		t.Errorf("next is %d", state.Next)
+	}
+}
+
+// otherLife is a queue that was restored from a copy without its second segment, and that segment put back beside what has come since.
+func otherLife(t *testing.T) (b *builder, back segment.Name) {
+	b = newBuilder(t)
+	b.sealed(10, 10)
+	lost := *b
+	lost.fs = b.fs.Crash(faultfs.Keep, 0)
+	lost.made = append(slices.Clone(b.made), segment.Name{}, segment.Name{}) // for another salt
+	lost.start()
+	lost.sealed(10, 5)
+	b.start()
+	b.epoch.Random = 77
+	b.sealed(8)
+	b.sealed(12)
+	b.start()
+	b.killed(5)
+	back = lost.made[3]
+	data, err := vfs.ReadFile(lost.fs, lost.path(3), 1<<20)
+	b.must(err)
+	b.must(vfs.WriteFile(b.fs, segmentPath(testDir, back), data))
+	return b, back
+}
+
+// TestOtherLife: where two lives of a queue have given the same sequences, the records of the one that went on are read. Those of the
+// other one are kept, and it is said which they are.
+func TestOtherLife(t *testing.T) {
+	b, back := otherLife(t)
+	r := check(t, b.fs)
+	if r.Clean || len(r.Damage) != 1 || r.Damage[0].Cause != CauseEpoch || r.Damage[0].Segment != back.String() || r.LostRecords > 0 || r.Records != 45 {
+		t.Errorf("fsck: %d records, %+v", r.Records, r.Damage)
+	}
+	if !slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, "records 21 to 35 (15 in all)") }) {
+		t.Errorf("notes %q", r.Notes)
+	}
+	if got := surviving(t, b.fs).String(); got != "1-45" {
+		t.Errorf("cat: %s", got)
+	}
+	rep, err := repairOn(t, b.fs.Crash(faultfs.Keep, 0))
+	if err != nil || !rep.Clean {
+		t.Errorf("repair: %v, %+v", err, rep)
+	}
+	queue, err := OpenLedger(b.fs, testDir)
+	b.must(err)
+	segments, said, err := SortOut(b.fs, testDir, b.queue, queue, append(slices.Clone(b.made[:3]), back))
+	b.must(err)
+	b.must(queue.Close())
+	if len(segments) != 3 || len(said.Damage) != 1 || said.Damage[0].Action != didQuarantine {
+		t.Errorf("sorted out: %+v, %+v", segments, said.Damage)
+	}
+	if sound, err := Vouch(b.fs, testDir, b.queue, b.made[0], b.made[1]); !sound || err != nil {
+		t.Errorf("after that the oldest is not vouched for: %v", err)
+	}
+	losses, err := ReadLedger(b.fs, testDir)
+	if err != nil || len(losses) != 1 || losses[0].First != 21 || losses[0].Last != 35 || losses[0].Count != 15 || losses[0].Cause != CauseEpoch {
+		t.Errorf("the ledger has %+v (%v)", losses, err)
+	}
+	kept, err := vfs.ReadFile(b.fs, testDir+"/"+losses[0].Quarantine, 1<<20)
+	if err != nil || !strings.HasSuffix(losses[0].Quarantine, straySuffix) || len(kept) == 0 {
+		t.Errorf("not kept: %v", err)
+	}
+	if r := check(t, b.fs); !r.Clean && r.LostRecords > 0 {
+		t.Errorf("fsck after that: %+v", r.Damage)
+	}
+}
+
+// TestOtherLifeAtTheEnd: a start settles it among the newest segments, and the later epoch wins whichever file is older.
+func TestOtherLifeAtTheEnd(t *testing.T) {
+	b := newBuilder(t)
+	b.sealed(10, 10)
+	before := *b
+	before.fs = b.fs.Crash(faultfs.Keep, 0)
+	before.made = append(slices.Clone(b.made), segment.Name{}, segment.Name{})
+	before.start()
+	before.sealed(10, 5)
+	b.start()
+	b.start()
+	b.sealed(8)
+	data, err := vfs.ReadFile(before.fs, before.path(3), 1<<20)
+	b.must(err)
+	b.must(vfs.WriteFile(b.fs, segmentPath(testDir, before.made[3]), data))
+	state := mustStart(t, b.fs, nil)
+	if state.Next != 29 || len(state.Segments) != 2 || state.Segments[1].Name != b.made[1] {
+		t.Errorf("next %d, %+v", state.Next, state.Segments)
+	}
+	if got := quarantined(t, b.fs); !slices.Equal(got, []string{before.made[3].String() + straySuffix}) {
+		t.Errorf("in quarantine: %v", got)
+	}
+	if r := check(t, b.fs); !r.Clean || r.Records != 28 {
+		t.Errorf("fsck: %d records, %+v", r.Records, r.Damage)
+	}
+	losses, err := ReadLedger(b.fs, testDir)
+	if err != nil || len(losses) != 1 || losses[0].Count != 15 {
+		t.Errorf("the ledger has %+v (%v)", losses, err)
+	}
+}
+
+// TestOtherIdentity: an identity that no segment has is the one that is wrong, row 45 of the table of damage.
+func TestOtherIdentity(t *testing.T) {
+	b := newBuilder(t)
+	b.sealed(10)
+	b.killed(5)
+	b.must(writeIdentity(b.fs, testDir, segment.ID{9}, 4))
+	if r := check(t, b.fs); r.LostRecords > 0 || r.Records != 15 || !r.Clean {
+		t.Errorf("fsck: %d records, %+v", r.Records, r.Damage)
+	}
+	state := mustStart(t, b.fs, nil)
+	if state.Queue != b.queue || state.Next != 16 || len(state.Segments) != 2 || len(quarantined(t, b.fs)) > 0 {
+		t.Errorf("queue %v, next %d, segments %+v, quarantine %v", state.Queue, state.Next, state.Segments, quarantined(t, b.fs))
+	}
+	if id, _, lost, err := readIdentity(b.fs, testDir); id != b.queue || lost != nil || err != nil {
+		t.Errorf("the file says %v, %v, %v", id, lost, err)
 	}
 }
