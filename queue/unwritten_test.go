@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"logmule/queue/segment"
 	"logmule/queue/vfs/faultfs"
+	"logmule/recovery"
 )
 
 // TestLossesWaitForTheLedger: what is lost while the loss ledger cannot be written is in it as soon as it can be, once.
@@ -69,5 +71,33 @@ func TestUnwrittenLossesAreLoggedOnce(t *testing.T) {
 	b.close()
 	if n := strings.Count(log.String(), "loss ledger not written"); n != 3 || len(b.ledger()) != 3 {
 		t.Errorf("%d lines in the log, the ledger has %+v", n, b.ledger())
+	}
+}
+
+// TestNotStoredAtStop: what a stop cannot store is counted once, by record, also in what a start knows of the ledger.
+func TestNotStoredAtStop(t *testing.T) {
+	b := newBench(t, nil)
+	b.fill(10, 1000)
+	off := b.refuse(syscall.EIO, faultfs.Write, faultfs.Create, faultfs.Allocate)
+	for i := range 3 {
+		if _, err := b.q.Append(b.ctx, []segment.Run{linesRun("a", "b", noise(uint64(i), 100))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.q.Close(); err == nil || !strings.Contains(err.Error(), "9 accepted") {
+		t.Errorf("close: %v", err)
+	}
+	off.Store(false)
+	if n := b.inLedger(recovery.CauseNotStored); n != 9 {
+		t.Errorf("the ledger has %d of 9 records: %+v", n, b.ledger())
+	}
+	b.open()
+	if n := b.q.Status().LedgerRecords; n != 9 {
+		t.Errorf("the metric of the ledger is %d, want 9", n)
+	}
+	r := b.q.Reader("out", Oldest)
+	defer r.Close()
+	if came, lost := b.drain(r); came != 10 || lost != 0 {
+		t.Errorf("%d records came, %d were lost", came, lost)
 	}
 }

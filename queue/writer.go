@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"logmule/queue/segment"
+	"logmule/queue/vfs"
 	"logmule/recovery"
 )
 
@@ -248,6 +249,9 @@ func (w *writer) sync() error {
 		return w.poison(fmt.Errorf("sync %s: %w", w.active.path, err))
 	}
 	w.safe = w.out.End()
+	if vfs.Unlinked(w.out.File()) {
+		return w.poison(w.putBack())
+	}
 	w.q.counters.syncs.Add(1)
 	w.q.counters.syncNanos.Add(uint64(time.Since(start)))
 	w.settle()

@@ -226,3 +226,13 @@ func (f *osFile) Close() error {
 	f.fd = -1
 	return f.file.Close()
 }
+
+// Unlinked is for the function of that name.
+func (f *osFile) Unlinked() bool {
+	info, err := f.file.Stat()
+	if err != nil {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink == 0
+}

@@ -146,3 +146,27 @@ func TestCloseWaitsForCalls(t *testing.T) {
 		}
 	}
 }
+
+// TestUnlinked: an open file tells when its last name is gone.
+func TestUnlinked(t *testing.T) {
+	fsys, name := OS(), filepath.Join(t.TempDir(), "f")
+	f, err := fsys.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := fsys.Link(name, name+"2"); err != nil {
+		t.Skipf("no second names here: %v", err)
+	}
+	for _, gone := range []string{name, name + "2"} {
+		if Unlinked(f) {
+			t.Errorf("before %s is removed it has no name", gone)
+		}
+		if err := fsys.Remove(gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !Unlinked(f) {
+		t.Error("a file without a name has one")
+	}
+}

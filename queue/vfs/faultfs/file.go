@@ -44,6 +44,13 @@ func (f *file) fail(kind Kind, err error) error {
 	return &fs.PathError{Op: string(kind), Path: f.name, Err: err}
 }
 
+// Unlinked is for vfs.Unlinked.
+func (f *file) Unlinked() bool {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	return f.node.links == 0
+}
+
 // ReadAt implements vfs.File.
 func (f *file) ReadAt(b []byte, offset int64) (int, error) {
 	f.fs.mu.Lock()
