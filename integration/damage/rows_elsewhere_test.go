@@ -19,7 +19,7 @@ var elsewhereRows = []elsewhere{
 	{46, "a crash between a position and the deletion that it allows", "deleted by the next start", []string{crashStates, "queue.TestDeletionsAreDurableInOrder"}},
 	{47, "a crash at each step of a seal, a healing, a quarantine", "finished by the next start, with the same outcome", []string{"queue/segment.TestPowerLossAtEveryOperation", "recovery.TestStartCrash", "recovery.TestHealCrash", crashStates}},
 	{48, "a crash at each operation of fsck --repair", "the next run comes to the same end", []string{"recovery.TestRepairCrash"}},
-	{49, "fsck while a daemon has the queue", "reading is allowed, and what is not durable yet not judged; a repair ends with 8", []string{"recovery.TestCheckLive", "recovery.TestCheckMoving", "recovery.TestRepairFails"}},
+	{49, "fsck while a daemon has the queue", "reading is allowed, and what is not durable yet not judged; a repair ends with 8", []string{"recovery.TestCheckLive", "recovery.TestCheckMoving", "recovery.TestRepairLocked", "integration.TestRepairAndDeliver"}},
 	{50, "two daemons on one queue", "the second one refuses, and says who has it", []string{"queue.TestLocked", "integration.TestSecondRunOnTheSameData"}},
 	{51, "EIO from fdatasync, once", "nothing is acknowledged until it stands in another segment", []string{"queue.TestFailedSync", badDisks}},
 	{52, "EIO from every fdatasync", "nothing is acknowledged, senders wait, the process lives and goes on afterwards", []string{"queue.TestFaultyDisk", badDisks}},
