@@ -190,11 +190,7 @@ func (r *repairer) judge() ([]finding, error) {
 		return nil, err
 	}
 	r.advance()
-	var owed checkpoint.Ranges
-	if len(r.storeBad) == 0 || !slices.ContainsFunc(r.parts, (*part).normal) {
-		owed = r.sums.owed(r.Outputs, r.Next-1) // else what is not there may have been delivered and deleted
-	}
-	return r.findings(owed), nil
+	return r.findings(r.sums.owed(r.Outputs, r.Next-1)), nil
 }
 
 // interrupted is the error when the repair is to end, at a point where that leaves nothing half done.

@@ -35,7 +35,6 @@ func (r *repairer) restoreStore() error {
 	if len(r.storeBad) == 0 || lost && len(r.Outputs) == 0 {
 		return nil
 	}
-	r.catchUp()
 	positions := make(map[string]checkpoint.Position)
 	for name, p := range r.Outputs {
 		positions[checkpoint.Key(name)] = p
@@ -53,29 +52,6 @@ func (r *repairer) restoreStore() error {
 	}
 	r.Report.add(Damage{Segment: CheckpointFile, Length: size, Cause: causeStore, Action: didRebuild})
 	return nil
-}
-
-// catchUp moves outputs to the oldest record that is left. What lies between is missing only if they had not done it, which nothing
-// tells any more: the positions in the log are older than the lost ones, for which segments were deleted.
-func (r *repairer) catchUp() {
-	i := slices.IndexFunc(r.parts, func(p *part) bool { return p.normal() && p.holdsRecords() })
-	if i < 0 {
-		return
-	}
-	first := r.parts[i].header.First
-	for name, p := range r.Outputs {
-		if p.Floor >= first || len(r.sums.lost.Without(max(p.Floor, 1), first-1)) == 0 {
-			continue
-		}
-		r.Report.note(fmt.Sprintf("output %s stood at %d as far as the log tells, and goes on at %d, the oldest record there is", name, p.Floor, first))
-		p.Floor, p.Segment, p.Offset, p.Planned, p.Step = first, segment.Name{}, 0, 0, p.Step+1
-		var done checkpoint.Ranges
-		for _, d := range p.Done {
-			done = done.Add(max(d.First, first), d.Last)
-		}
-		p.Done = done
-		r.Outputs[name] = p
-	}
 }
 
 // replaceFile puts the file that fill makes at a temporary name in the place of one that keeps a second name in quarantine, and

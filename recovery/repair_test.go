@@ -258,10 +258,6 @@ func TestRepairStore(t *testing.T) {
 			edit(b.t, b.fs, database, func([]byte) []byte { return bytes.Repeat([]byte("noise"), 70000) })
 		},
 			true, true, "slow=12 web=35"},
-		"missing, and what the log tells is older than the oldest record": {func(b *builder) {
-			b.remove(database)
-			b.remove(b.path(0))
-		}, false, true, "slow=21 web=35"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBuilder(t)

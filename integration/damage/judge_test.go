@@ -176,10 +176,26 @@ func saving(saved []bool, after image, name string, was []byte) {
 	}
 }
 
+// called is the damaged file of the segment with this name, or that has it and is none.
+func (j *trial) called(name string) []byte {
+	is := func(name, segment string) bool {
+		s := j.w.identify(name, j.now[name])
+		return s != nil && s.file() == segment
+	}
+	if !is(name, name) {
+		for other := range j.now {
+			if is(other, name) {
+				return j.now[other]
+			}
+		}
+	}
+	return j.now[name]
+}
+
 // copies holds the lines of the ledger against the copies that they name.
 func (j *trial) copies(after image) {
 	for _, loss := range j.losses {
-		was := j.now[filepath.Join(recovery.SegmentDir, loss.Segment)]
+		was := j.called(filepath.Join(recovery.SegmentDir, loss.Segment))
 		if loss.Length == 0 || int64(len(was)) < loss.Offset+loss.Length {
 			continue
 		}
