@@ -279,11 +279,12 @@ func (r *repairer) give(what string, wants int64, err error) error {
 
 // wish says how much room is wanted.
 func (r *repairer) wish() string {
-	free := "an unknown number of"
-	if space, err := r.fsys.Space(r.dir); err == nil {
-		free = fmt.Sprint(space.Free)
+	wants := fmt.Sprintf("the disk is full, by which nothing is lost: what is left to do wants %d bytes", r.wants)
+	space, err := r.fsys.Space(r.dir)
+	if err != nil {
+		return wants + "; make room and run it again"
 	}
-	return fmt.Sprintf("the disk is full and nothing is lost by it: free at least %d bytes (%s are free) and run it again", r.wants, free)
+	return fmt.Sprintf("%s, and %d are free; free at least %d more and run it again", wants, space.Free, max(r.wants-space.Free, diskBlock))
 }
 
 // headerFor is the header that a segment gets when it is written anew. What only its own one could tell is taken from its

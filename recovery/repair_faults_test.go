@@ -38,8 +38,16 @@ func TestRepairFull(t *testing.T) {
 				if !strings.Contains(strings.Join(r.Notes, " "), "free at least ") {
 					t.Fatalf("%s: it does not say how much room it wants: %v", where, r.Notes)
 				}
+				reported := r.LostRecords
+				if yes, _ := ledgered(t, disk); yes.Count() != reported {
+					t.Fatalf("%s: it reports %d lost records, and writes down %s", where, reported, yes)
+				}
 				disk.SetFree(1 << 30)
 				r = mustRepair(t, disk)
+				reported += r.LostRecords
+				if yes, _ := ledgered(t, disk); yes.Count() != reported {
+					t.Fatalf("%s: both runs report %d lost records, and write down %s", where, reported, yes)
+				}
 				if !r.Clean || surviving(t, disk).String() != survive || toldIn(t, disk) != told {
 					t.Fatalf("%s, and then enough: %+v\n%s", where, r, toldIn(t, disk))
 				}

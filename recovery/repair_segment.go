@@ -17,7 +17,8 @@ type work struct {
 	lines []Loss    // that have to be durable before its bytes are changed
 	way   way
 	wants int64    // bytes of room
-	gains []Damage // what the report tells when it is done
+	lost  []Damage // what the report tells when the ledger has it
+	gains []Damage // and when it is done
 }
 
 // way is how a segment is made good.
@@ -168,7 +169,7 @@ func (r *repairer) keepFound(w *work, told map[place]*Lost) error {
 		r.Report.note(fmt.Sprintf("segment %s: frames from offset %d on stand in the next segment again", p.name, p.superseded.offset))
 	}
 	if w.part != nil && w.part.stuck {
-		w.way, w.lines, w.gains = leave, nil, nil
+		w.way, w.lines, w.lost, w.gains = leave, nil, nil, nil
 	}
 	return nil
 }
@@ -199,7 +200,7 @@ func (r *repairer) keepOne(w *work, f finding, lost *Lost) error {
 	}
 	d := f.damage(action)
 	d.Lost = lost
-	w.gains = append(w.gains, d)
+	w.lost = append(w.lost, d)
 	return nil
 }
 
@@ -256,7 +257,7 @@ func (r *repairer) saveLost(todo []*work) error {
 	}
 	for _, w := range todo {
 		if len(w.lines) > 0 {
-			w.way, w.gains = leave, nil
+			w.way, w.lost, w.gains = leave, nil, nil
 			r.wants += w.wants
 		}
 	}
@@ -264,6 +265,9 @@ func (r *repairer) saveLost(todo []*work) error {
 }
 
 func (r *repairer) carryOut(w *work) error {
+	for _, d := range w.lost {
+		r.Report.add(d)
+	}
 	if p := w.part; w.way != leave {
 		r.left = slices.DeleteFunc(r.left, func(left *part) bool { return left == p })
 		if err := r.make(p, w); err != nil {

@@ -191,6 +191,9 @@ func (d Damage) Heals() bool {
 	return slices.Contains([]string{wouldHeal, didHeal, wouldRebuild, didRebuild, wouldRename, didRename}, d.Action)
 }
 
+// Renamed tells whether it is only the name of a file.
+func (d Damage) Renamed() bool { return d.Action == wouldRename || d.Action == didRename }
+
 // Gone tells whether it is a file that is not there.
 func (d Damage) Gone() bool { return d.Cause == causeMissing }
 

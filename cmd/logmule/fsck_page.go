@@ -233,6 +233,10 @@ func writeDamage(b *strings.Builder, d recovery.Damage, repaired bool) {
 // costless says why damage costs no record.
 func costless(d recovery.Damage, repaired bool) string {
 	switch {
+	case d.Renamed() && repaired:
+		return "it has its own name again"
+	case d.Renamed():
+		return "it gets its own name back, nothing is lost"
 	case d.Rebuilt() && repaired:
 		return "made again, no record touched"
 	case d.Rebuilt():
