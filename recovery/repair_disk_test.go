@@ -126,3 +126,41 @@ func TestRepairOfNothing(t *testing.T) {
 		t.Errorf("it says %v", err)
 	}
 }
+
+// TestRepairDeep: a frame that cannot be decoded under a checksum that holds is found with Deep, and lost once. A repair that does not
+// decode leaves it to the readers.
+func TestRepairDeep(t *testing.T) {
+	for _, sealed := range []bool{true, false} {
+		b := newBuilder(t)
+		b.open()
+		b.durable(5)
+		raw := []byte("no lines, and not as many bytes as the runs say")
+		b.frame(segment.FrameHeader{Type: segment.Data, First: b.next}, []segment.Run{{Form: segment.Lines, Count: 3, Raw: uint32(len(raw)) + 1}}, raw)
+		b.next += 3
+		b.sync()
+		b.durable(4)
+		if sealed {
+			b.seal()
+		} else {
+			b.close()
+		}
+		if r := mustRepair(t, b.fs); !r.Clean || r.LostRecords > 0 {
+			t.Errorf("not deep: %+v", r)
+		}
+		deep := func() Report {
+			r, err := Repair(context.Background(), b.fs, testDir, RepairOptions{CheckOptions: CheckOptions{Deep: true}, MakeStore: storeMaker(t, b.fs)})
+			b.must(err)
+			return r
+		}
+		if r := deep(); !r.Clean || r.LostRecords != 3 || len(r.Damage) != 1 || r.Damage[0].Action != didQuarantine {
+			t.Errorf("sealed %v: %+v", sealed, r)
+		}
+		was := tree(t, b.fs)
+		if r := deep(); !r.Clean || r.Repaired || len(differ(was, tree(t, b.fs))) > 0 {
+			t.Errorf("sealed %v, again: %+v", sealed, r)
+		}
+		if got := toldIn(t, b.fs); !strings.HasPrefix(got, "6-8 3 unreadable yes") {
+			t.Errorf("sealed %v: the ledger has %s", sealed, got)
+		}
+	}
+}
