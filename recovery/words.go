@@ -206,5 +206,10 @@ func (d Damage) Kept() bool { return d.Action == wouldQuarantine || d.Action == 
 // Aside tells whether it is in another file than a segment.
 func (d Damage) Aside() bool { return d.Cause == causeStore }
 
+// Odd tells whether it is a whole file that does not belong where it is.
+func (d Damage) Odd() bool {
+	return slices.Contains([]string{causeName, causeStranger, causeQueue, causeCopy, causeEpoch}, d.Cause)
+}
+
 // Rebuilt tells whether it is something that is made again from the records: an index, a trailer, a header, parity.
 func (d Damage) Rebuilt() bool { return d.Action == wouldRebuild || d.Action == didRebuild }

@@ -24,9 +24,7 @@ func fsckPage(dir string, r recovery.Report, deep bool) string {
 	if len(r.Damage) > 0 {
 		paragraph(&b, "", v.sentence(r))
 		v.listDamage(&b)
-		paragraph(&b, "", "\nWhat it means: bytes that were safe on this disk have been changed or destroyed since. A crash alone does "+
-			"not do that: think of the disk, the memory, the file system, or of someone who wrote there. Look into the kernel log "+
-			"(dmesg) and at the disk's own report (smartctl -a).")
+		paragraph(&b, "", "\nWhat it means: "+v.meaning())
 	}
 	writeChecked(&b, r, deep)
 	writeOutputs(&b, r)
@@ -47,11 +45,24 @@ func fsckPage(dir string, r recovery.Report, deep bool) string {
 	return b.String()
 }
 
+// meaning says what has happened.
+func (v weighed) meaning() string {
+	if v.odd == len(v.segments) {
+		return "files were copied, renamed or brought back among the segments, or put there. A crash does not do that: think of a " +
+			"backup that was restored, or of someone who tidied up."
+	}
+	return "bytes that were safe on this disk have been changed or destroyed since. A crash alone does not do that: think of the " +
+		"disk, the memory, the file system, or of someone who wrote there. Look into the kernel log (dmesg) and at the disk's own " +
+		"report (smartctl -a)."
+}
+
 // weighed is a report, segment by segment.
 type weighed struct {
 	repaired bool
 	segments []damagedSegment
 	aside    int   // other files than segments
+	odd      int   // files that do not belong where they are
+	renamed  int   // of these, those that only have the wrong name
 	gone     int   // places where segment files are missing
 	nameless bool  // at one of these it may be several
 	heals    int   // segments that are as they were when all is healed
@@ -80,6 +91,14 @@ func weigh(r recovery.Report) weighed {
 		switch {
 		case d.Aside():
 			v.aside++
+			v.rebuilt++
+		case d.Odd():
+			v.odd++
+			if d.Renamed() {
+				v.renamed++
+			} else if d.Kept() {
+				v.kept -= d.Length
+			}
 		case d.Gone():
 			v.gone++
 			v.nameless = v.nameless || d.Segment == ""
@@ -100,7 +119,7 @@ func weigh(r recovery.Report) weighed {
 		v.segments[i].damage = append(v.segments[i].damage, d)
 	}
 	for _, s := range v.segments {
-		if s.heals() && !s.damage[0].Aside() {
+		if s.heals() && !s.damage[0].Aside() && !s.damage[0].Odd() {
 			v.heals++
 		}
 	}
@@ -123,7 +142,7 @@ func (v weighed) verdict(r recovery.Report) string {
 // sentence is "3 of 80 segments are damaged; 2 of them heal completely; 412 records are lost."
 func (v weighed) sentence(r recovery.Report) string {
 	var parts []string
-	damaged := len(v.segments) - v.gone - v.aside
+	damaged := len(v.segments) - v.gone - v.aside - v.odd
 	if damaged > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %s %s damaged", damaged, count(uint64(r.Segments), "segment"), v.verb(damaged, "is", "are", "was", "were")))
 	}
@@ -136,6 +155,9 @@ func (v weighed) sentence(r recovery.Report) string {
 			who = "all of them"
 		}
 		parts = append(parts, who+" "+v.verb(v.heals, "heals", "heal", "was healed", "were healed")+" completely")
+	}
+	if v.odd > 0 {
+		parts = append(parts, count(uint64(v.odd), "file")+" "+v.verb(v.odd, "does", "do", "did", "did")+" not belong where "+v.verb(v.odd, "it is", "they are", "it was", "they were"))
 	}
 	if v.aside > 0 {
 		parts = append(parts, count(uint64(v.aside), "other file")+" "+v.verb(v.aside, "is", "are", "was", "were")+" damaged")
@@ -211,7 +233,10 @@ func (v weighed) listDamage(b *strings.Builder) {
 func writeDamage(b *strings.Builder, d recovery.Damage, repaired bool) {
 	const indent = "    "
 	text := recovery.Meaning(d.Cause)
-	if d.Length > 0 {
+	switch {
+	case d.Length > 0 && (d.Odd() || d.Aside()):
+		text = fmt.Sprintf("%s: %s", size(d.Length), text)
+	case d.Length > 0:
 		text = fmt.Sprintf("%s at offset %d: %s", size(d.Length), d.Offset, text)
 	}
 	if d.FirstLost == 0 {
@@ -247,6 +272,10 @@ func costless(d recovery.Damage, repaired bool) string {
 		return "the parity gives them back, nothing is lost"
 	case d.Left():
 		return "left as it is"
+	case d.Odd() && repaired:
+		return "it is in quarantine/ now"
+	case d.Odd():
+		return "it goes to quarantine/ as it is"
 	default:
 		return "no record was in them"
 	}

@@ -62,6 +62,15 @@ func TestFsckPages(t *testing.T) {
 	left.Damage = []recovery.Damage{{Segment: "00000000000000253009-bf5c64ef6d54f65b.seg", Length: 77, Cause: "unreadable", Action: "left as it is"}}
 	left.LostRecords, left.HealedBytes, left.QuarantinedBytes, left.TornTailBytes = 0, 0, 0, 0
 	healing.Damage, healing.LostRecords, healing.QuarantinedBytes, healing.TornTailBytes, healing.Notes = healing.Damage[:2], 0, 0, 0, nil
+	odd := recovery.Report{
+		Segments: 5, Records: 50, Bytes: 1 << 20, FirstSequence: 1, LastSequence: 50, QuarantinedBytes: 4096 + 77,
+		Damage: []recovery.Damage{
+			{Segment: "a.seg", Cause: "name", Action: "would rename"},
+			{Segment: "b.seg", Length: 4096, Cause: "duplicate", Action: "would quarantine"},
+			{Segment: "c.seg", Length: 77, Cause: "no segment", Action: "would quarantine"},
+			{Segment: "checkpoints.db", Length: 8192, Cause: "checkpoints", Action: "would rebuild"},
+		},
+	}
 	clean := recovery.Report{
 		Clean: true, Segments: 2, Records: 5, Bytes: 3 << 20, FirstSequence: 3, LastSequence: 7, TornTailBytes: 100,
 		Outputs: []recovery.Output{{Name: "hq", Position: 6, Backlog: 2}, {Name: "archive", Position: 8}}, Notes: []string{"a note\x1b"},
@@ -78,6 +87,7 @@ func TestFsckPages(t *testing.T) {
 		"repaired": fsckPage("/var/lib/logmule", repaired, false),
 		"left":     fsckPage("/var/lib/logmule", left, false),
 		"healing":  fsckPage("/var/lib/logmule", healing, false),
+		"odd":      fsckPage("/var/lib/logmule", odd, false),
 		"clean":    fsckPage("/var/lib/logmule", clean, false),
 		"empty":    fsckPage("/var/lib/logmule", recovery.Report{Clean: true}, true),
 	} {

@@ -51,7 +51,13 @@ func (v weighed) writeDeeds(b *strings.Builder, r recovery.Report, done bool) {
 		say("make good %s from the parity, bit for bit", "made good %s from the parity, bit for bit", size(v.healed))
 	}
 	if v.rebuilt > 0 {
-		say("rebuild in %s what holds no records: header, index, parity or trailer", "rebuilt in %s what holds no records: header, index, parity or trailer", count(uint64(v.rebuilt), "place"))
+		say("rebuild in %s what holds no records: header, index, parity, trailer or checkpoints.db", "rebuilt in %s what holds no records: header, index, parity, trailer or checkpoints.db", count(uint64(v.rebuilt), "place"))
+	}
+	if v.renamed > 0 {
+		say("give %s the name that it has by what is in it", "gave %s the name that it has by what is in it", count(uint64(v.renamed), "file"))
+	}
+	if moved := v.odd - v.renamed; moved > 0 {
+		say("move to quarantine/ %s out of place", "moved to quarantine/ %s out of place", count(uint64(moved), "file"))
 	}
 	if v.kept > 0 {
 		say("copy %s that nothing gives back to quarantine/", "copied %s that nothing gives back to quarantine/", size(v.kept))
