@@ -42,12 +42,19 @@ func (q *Queue) heal(f *file, bad segment.Part) (view *segment.Healing, err erro
 	switch {
 	case q.isClosing():
 		return nil, ErrClosed
-	case !settled || !q.files.holds(f):
+	case !q.files.holds(f):
+		return nil, nil
+	}
+	tail := q.tailOf(f)
+	if !settled && tail == nil {
 		return nil, nil
 	}
 	a := q.attemptsLocked(f)
 	if at, vain := a.vain[bad.Offset]; vain && time.Since(at) < healAgain {
 		return nil, nil
+	}
+	if tail != nil {
+		return q.healFrom(tail, f, bad, a)
 	}
 	h, err := q.healLocked(f)
 	lost := errors.Is(err, segment.ErrNoTrailer)
@@ -60,6 +67,39 @@ func (q *Queue) heal(f *file, bad segment.Part) (view *segment.Healing, err erro
 		return nil, fmt.Errorf("%w; nothing is given up yet, it is tried again", err)
 	}
 	return nil, nil
+}
+
+// tailOf is what stands in memory only of the latest segment to be sealed.
+func (q *Queue) tailOf(f *file) *segment.Tail {
+	if s := q.sealing.Load(); s != nil && s.file == f {
+		return s.tail.Load()
+	}
+	return nil
+}
+
+// healFrom heals a segment that the disk did not let be sealed, in memory.
+func (q *Queue) healFrom(tail *segment.Tail, f *file, bad segment.Part, a *attempts) (*segment.Healing, error) {
+	handle, err := q.opt.FS.Open(f.path)
+	if err != nil {
+		return nil, fmt.Errorf("%w; nothing is given up yet, it is tried again", err)
+	}
+	defer handle.Close() // it was only read
+	h, err := segment.Diagnose(tail.Behind(handle), tail.Size(), f.name)
+	if err != nil {
+		return nil, fmt.Errorf("%w; nothing is given up yet, it is tried again", err)
+	}
+	if !h.Won() {
+		if bad.Err == nil {
+			a.vain[bad.Offset] = time.Now()
+		}
+		return nil, nil
+	}
+	if !a.told {
+		a.told = true
+		q.counters.healErrors.Add(1)
+		q.opt.Log.Warn("damaged segment not healed on the disk, which does not let it be sealed; what its parity gives back is read meanwhile", "segment", f.path)
+	}
+	return h, nil
 }
 
 // hasNewFormat tells whether a newer logmule has to be asked.

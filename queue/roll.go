@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"logmule/queue/segment"
@@ -87,6 +88,9 @@ func (w *writer) deleteEmpty() {
 type sealing struct {
 	done  chan struct{} // closed: it has ended, well or not
 	stuck chan struct{} // closed: the disk has no room for it, and it goes on trying
+
+	file *file
+	tail atomic.Pointer[segment.Tail] // what the file has not taken; nil: it has all, as far as is known
 }
 
 // wait returns true when the seal has ended, false when the disk has no room for it, or when ctx ends before.
@@ -119,11 +123,11 @@ func (w *writer) roll() error {
 	out, old, mark := w.out, w.active, w.durable
 	w.out = nil
 	old.sealed.Store(true)
-	s := &sealing{done: make(chan struct{}), stuck: make(chan struct{})}
+	s := &sealing{done: make(chan struct{}), stuck: make(chan struct{}), file: old}
 	w.q.sealing.Store(s)
 	w.q.goroutines.Go(func() {
 		defer close(s.done)
-		w.q.seal(out, old, mark, s.stuck)
+		w.q.seal(out, mark, s)
 	})
 	return w.open()
 }
@@ -136,8 +140,10 @@ func (w *writer) awaitSeal() {
 }
 
 // seal writes what follows the frames of a segment. A disk without room is waited for, with the reserve spent first; a
-// segment that cannot be sealed otherwise stays readable as it is, and the next start or fsck seals it.
-func (q *Queue) seal(out *segment.Writer, f *file, mark uint64, stuck chan struct{}) {
+// segment that cannot be sealed otherwise stays readable as it is, and the next start or fsck seals it. Until the next one is
+// sealed its readers have the parity from memory.
+func (q *Queue) seal(out *segment.Writer, mark uint64, s *sealing) {
+	f := s.file
 	for attempt := 1; ; attempt++ {
 		_, err := out.Seal(mark)
 		if err == nil {
@@ -145,12 +151,16 @@ func (q *Queue) seal(out *segment.Writer, f *file, mark uint64, stuck chan struc
 				f.size.Store(size)
 			}
 			f.trailer.Store(true)
+			s.tail.Store(nil)
 			break
+		}
+		if s.tail.Load() == nil {
+			s.tail.Store(out.Tail(mark))
 		}
 		if isFull(err) && !out.Broken() {
 			q.spendReserve()
 			if attempt == 2 {
-				close(stuck)
+				close(s.stuck)
 			}
 			if attempt == 1 || q.sleep(roomEvery) {
 				continue
