@@ -4,8 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
+
+	"logmule/recovery"
 )
+
+// remakeDir makes the directory of the segments again where it is gone and the data directory, by its lock, is not.
+func (q *Queue) remakeDir() {
+	if _, err := q.opt.FS.Stat(q.segmentDir()); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if _, err := q.opt.FS.Stat(filepath.Join(q.opt.Dir, recovery.LockFile)); err != nil {
+		return
+	}
+	if err := q.opt.FS.MkdirAll(q.segmentDir()); err == nil {
+		q.opt.Log.Error("the directory of the segments was deleted by something else, and is made again; what was in it is lost", "directory", q.segmentDir())
+	}
+}
 
 // putBack is for the active segment when somebody has deleted it. What is in the open file goes with the process, so a file of its name
 // gets a copy of what was durable; the rest is still here, and goes into a segment of its own. The error says what has happened.
@@ -19,6 +35,7 @@ func (w *writer) putBack() error {
 
 func (w *writer) copyActive() error {
 	fsys := w.q.opt.FS
+	w.q.remakeDir()
 	f, err := fsys.Create(w.active.path)
 	if err != nil {
 		return err

@@ -9,7 +9,8 @@ import (
 // TestActiveDeleted is row 30 of the table of damage: the active segment is deleted while the queue is open. Nothing that comes after
 // that is acknowledged out of a file without a name, and what had been is put back.
 func TestActiveDeleted(t *testing.T) {
-	for _, all := range []bool{false, true} {
+	for _, what := range []string{"active", "all", "directory"} {
+		all := what != "active"
 		b := newBench(t, nil)
 		b.q.Reader("out", Oldest).Close()
 		want := b.fill(30, 4000)
@@ -19,6 +20,11 @@ func TestActiveDeleted(t *testing.T) {
 		}
 		for _, name := range names {
 			if err := b.fsys.Remove(segPath(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if what == "directory" {
+			if err := b.fsys.Remove("/data/segments"); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -28,6 +28,7 @@ func (w *writer) open() error {
 			return err
 		}
 		gone := q.leaving.unlinked()
+		q.remakeDir()
 		if out, err = segment.Create(q.opt.FS, q.segmentDir(), h); err != nil {
 			q.keepStray(h.Name())
 			return err

@@ -129,11 +129,12 @@ func strikeRivals(fsys vfs.FS, parts []*part) error {
 		}
 		for p != nil && len(ours) > 0 {
 			before := ours[len(ours)-1]
-			collides, err := before.collides(fsys, p)
-			if err != nil {
-				return err
+			if before.apart(p) {
+				if err := before.measure(fsys); err != nil {
+					return err
+				}
 			}
-			if !collides {
+			if !before.collides(p) {
 				break
 			}
 			if newerLife(p, before, parts) {
@@ -155,15 +156,14 @@ func strikeRivals(fsys vfs.FS, parts []*part) error {
 }
 
 // collides tells whether p has sequences from the first one of next on, given by another process. Within an epoch a segment holds
-// again what the one before it could not sync; a start begins above everything that it finds.
-func (p *part) collides(fsys vfs.FS, next *part) (bool, error) {
-	if !p.identified || !next.identified || p.header.Epoch == next.header.Epoch || p.isPrevious(next) {
-		return false, nil
-	}
-	if err := p.measure(fsys); err != nil {
-		return false, err
-	}
-	return p.seen >= next.header.First && p.holdsRecords(), nil
+// again what the one before it could not sync; a start begins above everything that it finds. What is in p was read, or it is sealed.
+func (p *part) collides(next *part) bool {
+	return p.apart(next) && p.seen >= next.header.First
+}
+
+// apart tells whether another process wrote next, and not behind p.
+func (p *part) apart(next *part) bool {
+	return p.identified && next.identified && p.header.Epoch != next.header.Epoch && !p.isPrevious(next)
 }
 
 // measure finds out what is in a segment that was not read yet.

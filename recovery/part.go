@@ -76,6 +76,9 @@ func inspect(f vfs.File, l listed) *part {
 	}
 	p.recognize(f)
 	p.next, p.last, p.seen, p.end = p.header.First, p.header.First-1, p.header.First-1, segment.HeaderSize
+	if p.sealed {
+		p.seen = max(p.seen, p.trailer.Last)
+	}
 	return p
 }
 

@@ -178,11 +178,7 @@ func (s *starter) readNewest() (odd bool, err error) {
 		if s.Queue == (segment.ID{}) {
 			s.Queue = p.header.Queue
 		}
-		if next != nil && !odd {
-			if odd, err = p.collides(s.fsys, next); err != nil {
-				return false, err
-			}
-		}
+		odd = odd || next != nil && p.collides(next)
 		next = p
 		if p.holdsRecords() {
 			full++

@@ -23,8 +23,10 @@ func Vouch(fsys vfs.FS, dir string, queue segment.ID, name, next segment.Name) (
 	if after == nil || !after.normal() || after.misnamed {
 		return false, err
 	}
-	collides, err := p.collides(fsys, after)
-	return !collides, err
+	if p.apart(after) {
+		err = p.measure(fsys)
+	}
+	return !p.collides(after), err
 }
 
 // vouched inspects a segment by its name; nil: nothing can be said of it.
