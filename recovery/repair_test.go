@@ -168,8 +168,11 @@ func TestRepair(t *testing.T) {
 	if before.Clean {
 		t.Fatal("nothing is wrong")
 	}
-	survive := surviving(t, b.fs).String()
+	survive, identity := surviving(t, b.fs).String(), string(contentOf(t, b.fs, filepath.Join(testDir, identityFile)))
 	r := mustRepair(t, b.fs)
+	if got := string(contentOf(t, b.fs, filepath.Join(testDir, identityFile))); got != identity {
+		t.Errorf("the repair was counted as a start: %s, was %s", got, identity)
+	}
 	if !r.Clean || !r.Repaired {
 		t.Errorf("clean %v, repaired %v", r.Clean, r.Repaired)
 	}

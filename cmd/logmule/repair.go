@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"logmule/queue/vfs"
 	"logmule/recovery"
@@ -47,13 +48,14 @@ func repairFailure(dir string, interrupted bool, err error) error {
 	var unknown *recovery.UnknownFormatError
 	switch {
 	case interrupted:
-		what := strings.TrimPrefix(err.Error(), context.Canceled.Error()+"; ")
-		f.err = fmt.Errorf("repair %s: interrupted; %s", dir, what)
+		_, done, _ := strings.Cut(err.Error(), "; ") // behind the signal
+		f.err = fmt.Errorf("repair %s: interrupted: %s", dir, done)
 	case errors.As(err, &locked):
 		f.hint = "stop the daemon, run this again, and start it; without --repair fsck works beside a running daemon"
 	case errors.As(err, &unknown):
-		f.err = fmt.Errorf("repair %s: %w", dir, err)
 		f.hint = "nothing was touched; repair it with the logmule that wrote it, or a newer one"
+	case errors.Is(err, syscall.EROFS):
+		f.hint = "mount the file system for writing; without --repair fsck only reads"
 	default:
 		f.hint = dirHint(err)
 	}
