@@ -74,14 +74,20 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// damage overwrites eight bytes of the files that match a pattern: damage OFFSET PATTERN
+// damage overwrites eight bytes of the files that match a pattern, at an offset or where a text stands: damage OFFSET|TEXT PATTERN
 func damage(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
-		ts.Fatalf("usage: damage OFFSET PATTERN")
+		ts.Fatalf("usage: damage OFFSET|TEXT PATTERN")
 	}
-	offset, err := strconv.ParseInt(args[0], 10, 64)
-	ts.Check(err)
 	for _, name := range matches(ts, args[1]) {
+		offset, err := strconv.ParseInt(args[0], 10, 64)
+		if err != nil {
+			content, err := os.ReadFile(name)
+			ts.Check(err)
+			if offset = int64(bytes.Index(content, []byte(args[0]))); offset < 0 {
+				continue
+			}
+		}
 		f, err := os.OpenFile(name, os.O_WRONLY, 0)
 		ts.Check(err)
 		_, err = f.WriteAt([]byte("scribble"), offset)
