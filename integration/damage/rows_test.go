@@ -167,12 +167,14 @@ var frameRows = []row{
 		outcome: "fsck --deep says so; " + oneFrame,
 	},
 	{
-		number: 19, what: "a frame of another segment at the same offset", status: statusDamaged, cause: "checksum",
-		lost: func(w *world, _ int) string { return w.frameOf(49) },
+		number: 19, what: "a frame of another segment at the same offset", on: alikeWorld, status: statusDamaged, cause: "checksum", lost: frameLost(8),
 		do: func(w *world) []image {
-			s, f := w.of(49)
-			other, g := w.of(28)
-			return w.after1(harm{kind: moving, file: other.file(), from: g.at, size: min(f.end-f.at, g.end-g.at), at: f.at, to: s.file()})
+			s, f := w.of(8)
+			other, g := w.of(3)
+			if f.at != g.at || f.end != g.end {
+				w.t.Fatalf("the frames stand at %d and %d", f.at, g.at)
+			}
+			return w.after1(harm{kind: moving, file: other.file(), from: g.at, size: g.end - g.at, at: f.at, to: s.file()})
 		},
 		outcome: "no frame here: the salt is another one; " + oneFrame,
 	},
@@ -209,6 +211,26 @@ func unmarkedWorld(t testing.TB) *world {
 		b.durable(50, 3)
 		b.moves("b", b.next)
 		b.kill(0)
+	})
+}
+
+// alikeWorld has two segments with frames at the same offsets.
+func alikeWorld(t testing.TB) *world {
+	t.Helper()
+	return build(t, 64<<10, func(b *builder) {
+		b.moves("a", 1)
+		for i := range 2 {
+			b.open()
+			for range 5 {
+				b.payload(noise(b.rng, 300))
+				b.sync()
+			}
+			b.control(segment.Marker)
+			if i == 0 {
+				b.seal()
+			}
+		}
+		b.kill(1024)
 	})
 }
 
