@@ -12,7 +12,7 @@ var elsewhereRows = []elsewhere{
 	{2, "power lost at every operation", "the same, and every start is by itself", []string{crashStates, powerLoss, "integration/torture.TestImages"}},
 	{18, "frames of a file that was used before", "files are never used again, so there are none", nil},
 	{24, "adopting a file by hand", "there is no such command: a file is what its header says, or its trailer", nil},
-	{30, "the open segment is deleted while the daemon runs", "the daemon goes on, and readers get all of it; after a stop it is gone, and known only as far as outputs had come", []string{"integration/damage.TestDeletedWhileRunning"}},
+	{30, "the open segment is deleted while the daemon runs", "that is seen before anything more is acknowledged, and its records get a file again: nothing is lost", []string{"integration/damage.TestDeletedWhileRunning"}},
 	{31, "a segment is made, its directory entry is lost", "cannot happen to acknowledged records: the directory is synced first", []string{crashStates, powerLoss}},
 	{32, "two segments that begin with the same sequence", "the later start counts, and within a start the one that names the other as its previous; the other one's frames were superseded", []string{"recovery.TestStrayTakesNothing", "queue.TestStrayGoesFirst"}},
 	{34, "a stranger, a link, a directory or a pipe among the segments", "left alone, with a note", []string{"recovery.TestStrangers", "queue/vfs.TestOpenRefusesWhatIsNoRegularFile"}},
