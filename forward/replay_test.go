@@ -119,24 +119,12 @@ func (m *morgue) bury(first, n int) {
 	}
 }
 
-// back lists what was put back: "output: first words of the payload".
-func (m *morgue) back() (all []string) {
+// each calls take with every record of the main queue, as it is in its run.
+func (m *morgue) each(take func(run segment.Run, own []byte) error) {
 	m.t.Helper()
 	err := recovery.Walk(m.t.Context(), m.fs, "/data", recovery.WalkOptions{}, func(f *segment.Frame) error {
 		for _, run := range f.Runs {
-			err := pack.Each(pack.Form(run.Form), run.Body, func(own []byte) error {
-				var r pack.Record
-				if err := r.Decode(run.Attributes, own, pack.Form(run.Form)); err != nil {
-					return err
-				}
-				if len(r.Fields) != 1 || field(r, "own") != "x" || r.Timestamp != 9 || r.Type != "app" || r.Severity != map[segment.Form]int32{segment.Lines: 3, segment.Records: 1}[run.Form] {
-					m.t.Errorf("put back: %+v", r)
-				}
-				words := strings.Fields(string(r.Payload))
-				all = append(all, path.Dir(string(run.Key))+": "+words[0]+" "+words[1])
-				return nil
-			})
-			if err != nil {
+			if err := pack.Each(pack.Form(run.Form), run.Body, func(own []byte) error { return take(run, own) }); err != nil {
 				return err
 			}
 		}
@@ -145,6 +133,23 @@ func (m *morgue) back() (all []string) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
+}
+
+// back lists what was put back: "output: first words of the payload".
+func (m *morgue) back() (all []string) {
+	m.t.Helper()
+	m.each(func(run segment.Run, own []byte) error {
+		var r pack.Record
+		if err := r.Decode(run.Attributes, own, pack.Form(run.Form)); err != nil {
+			return err
+		}
+		if len(r.Fields) != 1 || field(r, "own") != "x" || r.Timestamp != 9 || r.Type != "app" || r.Severity != map[segment.Form]int32{segment.Lines: 3, segment.Records: 1}[run.Form] {
+			m.t.Errorf("put back: %+v", r)
+		}
+		words := strings.Fields(string(r.Payload))
+		all = append(all, path.Dir(string(run.Key))+": "+words[0]+" "+words[1])
+		return nil
+	})
 	return all
 }
 

@@ -20,7 +20,6 @@ import (
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 	"logmule/queue/vfs/faultfs"
-	"logmule/recovery"
 	"logmule/recovery/hekaqueue"
 )
 
@@ -117,20 +116,13 @@ func (m *morgue) mustSalvage(d vfs.FS, change func(*SalvageOptions)) Salvaged {
 // owns are the records of the main queue, as their runs hold them.
 func (m *morgue) owns() (all []string) {
 	m.t.Helper()
-	err := recovery.Walk(m.t.Context(), m.fs, "/data", recovery.WalkOptions{}, func(f *segment.Frame) error {
-		for _, run := range f.Runs {
-			if len(run.Attributes) > 0 || run.Form != segment.Records || !strings.HasPrefix(string(run.Key), keyOfSalvage) {
-				m.t.Errorf("a run of form %d, key %q with attributes %q", run.Form, run.Key, run.Attributes)
-			}
-			if err := pack.Each(pack.Records, run.Body, func(own []byte) error { all = append(all, string(own)); return nil }); err != nil {
-				return err
-			}
+	m.each(func(run segment.Run, own []byte) error {
+		if len(run.Attributes) > 0 || run.Form != segment.Records || !strings.HasPrefix(string(run.Key), keyOfSalvage) {
+			m.t.Errorf("a run of form %d, key %q with attributes %q", run.Form, run.Key, run.Attributes)
 		}
+		all = append(all, string(own))
 		return nil
 	})
-	if err != nil {
-		m.t.Fatal(err)
-	}
 	return all
 }
 

@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"logmule/checkpoint"
-	"logmule/queue/segment"
 )
 
 // TestDroppedForEachOutput: the ledger names, for each record that drop_oldest takes from somebody, those who miss it, and each once:
@@ -16,21 +15,7 @@ func TestDroppedForEachOutput(t *testing.T) {
 		r := b.q.Reader("busy", Oldest)
 		for range 60 {
 			b.fill(5, 8000)
-			var f segment.Frame
-			for {
-				ok, lost, err := r.TryNext(&f)
-				if err != nil || lost.Last > 0 {
-					t.Fatal(lost, err)
-				}
-				if !ok {
-					break
-				}
-				for n := f.First; n <= f.Last(); n++ {
-					if n != 3 && n != 4 {
-						r.Done(nil, checkpoint.Range{First: n, Last: n})
-					}
-				}
-			}
+			b.doAllBut(r, 3, 4)
 		}
 		before := b.q.Status()
 		if before.First <= 4 || before.DroppedOldest == 0 || before.LedgerRecords != before.DroppedOldest || b.ranges("drop_oldest", "busy") != "" {

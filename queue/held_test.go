@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"logmule/checkpoint"
-	"logmule/queue/segment"
 	"logmule/queue/vfs/faultfs"
 	"logmule/recovery"
 )
@@ -16,21 +15,7 @@ func holding(t *testing.T) (*bench, *Reader) {
 	r := b.q.Reader("out", Oldest)
 	for range 60 {
 		b.fill(5, 8000)
-		var f segment.Frame
-		for {
-			ok, lost, err := r.TryNext(&f)
-			if err != nil || lost.Last > 0 {
-				t.Fatal(lost, err)
-			}
-			if !ok {
-				break
-			}
-			for n := f.First; n <= f.Last(); n++ {
-				if n != 3 {
-					r.Done(nil, checkpoint.Range{First: n, Last: n})
-				}
-			}
-		}
+		b.doAllBut(r, 3)
 	}
 	if s := b.q.Status(); s.First <= 3 || s.DroppedOldest > 0 || s.LedgerRecords > 0 {
 		t.Fatalf("before the end: %+v", s)

@@ -123,6 +123,26 @@ func (b *bench) drain(r *Reader) (came, lost uint64) {
 	}
 }
 
+// doAllBut reads what is there and marks it as done, record by record, but for those held.
+func (b *bench) doAllBut(r *Reader, held ...uint64) {
+	b.Helper()
+	var f segment.Frame
+	for {
+		ok, lost, err := r.TryNext(&f)
+		if err != nil || lost.Last > 0 {
+			b.Fatal(lost, err)
+		}
+		if !ok {
+			return
+		}
+		for n := f.First; n <= f.Last(); n++ {
+			if !slices.Contains(held, n) {
+				r.Done(nil, checkpoint.Range{First: n, Last: n})
+			}
+		}
+	}
+}
+
 func rangeOf(f *segment.Frame) checkpoint.Range {
 	return checkpoint.Range{First: f.First, Last: f.Last()}
 }

@@ -32,7 +32,10 @@ func (v *Visit) say(text string) bool {
 const accepted = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 // Posts is a good server: it takes every request and answers 200.
-func Posts(v *Visit) {
+func Posts(v *Visit) { v.serve(func() bool { return true }) }
+
+// serve takes every request and answers 200, as long as after, which is called then, says so.
+func (v *Visit) serve(after func() bool) {
 	from := bufio.NewReader(v)
 	for {
 		r, ok := v.request(from)
@@ -40,7 +43,7 @@ func Posts(v *Visit) {
 			return
 		}
 		v.take(r)
-		if !v.say(accepted) {
+		if !v.say(accepted) || !after() {
 			return
 		}
 	}
@@ -109,19 +112,8 @@ func CloseAsNext(v *Visit) {
 
 // Unasked takes requests and answers them, and says more than it was asked for, after a while.
 func Unasked(v *Visit) {
-	from := bufio.NewReader(v)
-	for {
-		r, ok := v.request(from)
-		if !ok {
-			return
-		}
-		v.take(r)
-		if !v.say(accepted) {
-			return
-		}
+	v.serve(func() bool {
 		time.Sleep(2 * time.Millisecond)
-		if !v.say("220 mail.example ESMTP\r\n\x00\xff") {
-			return
-		}
-	}
+		return v.say("220 mail.example ESMTP\r\n\x00\xff")
+	})
 }
