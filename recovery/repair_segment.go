@@ -33,7 +33,7 @@ const (
 
 // settleAll copies what is lost to quarantine, writes the ledger, and then brings segment by segment into the form that it keeps.
 func (r *repairer) settleAll(found []finding) error {
-	r.left = slices.Clone(r.parts)
+	r.left = slices.DeleteFunc(slices.Clone(r.parts), func(p *part) bool { return !p.normal() }) // others may have given up their names
 	todo, err := r.plan(found)
 	if err != nil {
 		return err
