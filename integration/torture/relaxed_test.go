@@ -39,7 +39,11 @@ func TestRelaxedSync(t *testing.T) {
 			tried := s.relaxed(accept, c.delay, c.times)
 			s.quiet()
 			got, v := s.drainRelaxed()
-			if got.syncs > 1 {
+			most := 1
+			if c.queue == small {
+				most += 2 // those of the seal of the segment before, which goes on beside the writing of the next one
+			}
+			if got.syncs > most {
 				t.Errorf("lost although %d syncs began after the acknowledgement: %+v", got.syncs, got)
 			}
 			if lost := got.rounds[s.settled]; lost > 0 {
