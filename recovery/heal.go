@@ -26,8 +26,6 @@ type HealOptions struct {
 	// Hold is called when the healed copy is durable. It keeps the segment from being deleted until release is called, and
 	// answers false where it is no longer wanted. nil: nobody else changes the directory.
 	Hold func() (release func(), wanted bool)
-	// GiveUp replaces the segment also where bytes could not be read that nothing gives back: they become zeros.
-	GiveUp bool
 }
 
 // Healed is what Heal found and did.
@@ -114,7 +112,7 @@ func Heal(fsys vfs.FS, dir string, name segment.Name, opt HealOptions) (Healed, 
 	healed := Healed{Healing: h, Gains: gains(h, f)}
 	switch {
 	case !h.Won():
-	case h.Unread && !opt.GiveUp:
+	case h.Unread:
 		healed.Waits = fmt.Errorf("segment %s has bytes that cannot be read and that its parity does not give back; it is healed in memory only, "+
 			"since the disk may yet give them; fsck --repair gives them up", name)
 	default:
@@ -250,14 +248,17 @@ func keepFile(fsys vfs.FS, dir, path, as string, whole *io.SectionReader) (strin
 		}
 		err := fsys.Link(path, filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrExist) {
-			same, other := holds(fsys, filepath.Join(dir, name), whole)
-			if other != nil {
-				return "", other
+			same := sameFile(fsys, path, filepath.Join(dir, name)) // one that was cut short; parts of it may not be readable
+			if !same {
+				same, err = holds(fsys, filepath.Join(dir, name), whole)
+				if err != nil {
+					return "", err
+				}
 			}
 			if !same {
 				continue
 			}
-			err = nil // one that was cut short
+			err = nil
 		}
 		if linkless(err) {
 			err = fmt.Errorf("%w: %w", errNoLink, err)
@@ -267,6 +268,13 @@ func keepFile(fsys vfs.FS, dir, path, as string, whole *io.SectionReader) (strin
 		}
 		return name, fsys.SyncDir(quarantine)
 	}
+}
+
+// sameFile tells whether two names are of one file.
+func sameFile(fsys vfs.FS, a, b string) bool {
+	x, err := fsys.Stat(a)
+	y, berr := fsys.Stat(b)
+	return err == nil && berr == nil && vfs.NodeOf(x).ID == vfs.NodeOf(y).ID
 }
 
 // linkless tells whether an error says that a file cannot have a second name there.

@@ -252,20 +252,49 @@ func (l *keptLook) explainSegment(k *Kept) {
 		return
 	}
 	last := h.Trailer.Last
-	_, err = l.fsys.Stat(segmentPath(l.dir, k.named))
-	there := err == nil
+	there, whole := l.replacement(k, h)
 	k.Replaced = there
 	switch lost := l.lost.Without(k.named.First, last); {
 	case len(h.Bad) > 0:
 		k.Why = fmt.Sprintf("parity could not give back all of it: this is the only copy of %d bytes as they were", spanned(h.Bad))
 	case checkpoint.Ranges(lost).Count() < last-k.named.First+1 || l.bad > 0 && !there:
 		k.Why = "all that was in it can be restored, and the loss ledger tells of records of that segment that were lost later: they may be in here"
-	case there:
+	case whole:
 		k.LosesNothing, k.Why = true, "all of it was restored from its parity and stands in the segment that took its place"
+	case there:
+		k.Why = "all that was in it can be restored, and the segment that took its place is damaged, or another one, by now"
+	case l.missed(k):
+		k.Why = "all that was in it can be restored, and the segment that took its place is gone, with older ones still there: this is the only copy"
 	default:
 		k.Replaced, k.LosesNothing = true, true
 		k.Why = "all of it was restored from its parity, in a segment that is delivered and deleted by now"
 	}
+}
+
+// replacement tells whether a file stands in the place of a segment that was replaced, and whether all that h makes of the old one is
+// in it, as it is or as its parity gives it back.
+func (l *keptLook) replacement(k *Kept, h *segment.Healing) (there, whole bool) {
+	path := segmentPath(l.dir, k.named)
+	if _, err := l.fsys.Stat(path); err != nil {
+		return !errors.Is(err, fs.ErrNotExist), false
+	}
+	f, err := l.fsys.Open(path)
+	if err != nil {
+		return true, false
+	}
+	defer f.Close() // it was only read
+	size, err := f.Size()
+	if err != nil {
+		return true, false
+	}
+	is, err := segment.Diagnose(f, size, k.named)
+	return true, err == nil && len(is.Bad) == 0 && is.Trailer.Sum == h.Trailer.Sum
+}
+
+// missed tells whether there are segments older than one that is not there: the queue deletes the oldest first.
+func (l *keptLook) missed(k *Kept) bool {
+	found, _, err := list(l.fsys, l.dir)
+	return err != nil || slices.ContainsFunc(found, func(o listed) bool { return o.name.First < k.named.First })
 }
 
 func diagnoseKept(fsys vfs.FS, dir string, k *Kept) (*segment.Healing, error) {

@@ -10,7 +10,7 @@ import (
 )
 
 // DropQuarantined deletes these files from the quarantine of dir, directories with what is in them, and returns those that are
-// gone. What is gone already is no error. A second name of a segment that is being healed is left to whoever does that.
+// gone. What is gone already is no error, and a file that has taken the name of another one stays. A second name of a segment that is being healed is left to whoever does that.
 func DropQuarantined(fsys vfs.FS, dir string, files []Kept) (dropped []Kept, err error) {
 	where := filepath.Join(dir, quarantineDir)
 	running := locked(fsys, dir)
@@ -18,6 +18,10 @@ func DropQuarantined(fsys vfs.FS, dir string, files []Kept) (dropped []Kept, err
 	for _, k := range files {
 		if running && (k.Kind == KeptLeftover || k.Kind == KeptSegment && k.standsIn(fsys, dir)) {
 			failed = errors.Join(failed, fmt.Errorf("%s is in use by the daemon; try again in a moment", k.Name))
+			continue
+		}
+		if info, err := fsys.Stat(filepath.Join(where, k.Name)); err == nil && (vfs.NodeOf(info).ID != k.id || info.Size() != k.Size) {
+			failed = errors.Join(failed, fmt.Errorf("%s is another file by now; look at it again", k.Name))
 			continue
 		}
 		err := removeAll(fsys, filepath.Join(where, k.Name))

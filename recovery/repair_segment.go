@@ -284,7 +284,7 @@ func (r *repairer) carryOut(w *work) error {
 func (r *repairer) make(p *part, w *work) error {
 	switch w.way {
 	case heal:
-		h, err := Heal(r.fsys, r.dir, p.name, HealOptions{GiveUp: true})
+		h, err := Heal(r.fsys, r.dir, p.name, HealOptions{})
 		return errors.Join(err, h.Waits)
 	case rewrite:
 		return r.rewrite(p)
