@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"logmule/checkpoint"
+	"logmule/queue/segment"
 	"logmule/queue/vfs"
 	"logmule/queue/vfs/faultfs"
 )
@@ -203,6 +204,24 @@ func TestRepair(t *testing.T) {
 	}
 	if !state.Report.Clean {
 		t.Errorf("the start: %+v", state.Report)
+	}
+}
+
+// TestRepairByACopy: where nothing is left of a segment but a copy under another name, that takes its place, and what was there is not
+// taken for what is there now, though it has the same size.
+func TestRepairByACopy(t *testing.T) {
+	b := newBuilder(t)
+	b.sealed(10, 10)
+	b.sealed(5)
+	b.killed(5)
+	was := contentOf(t, b.fs, b.path(0))
+	b.must(vfs.WriteFile(b.fs, segmentPath(testDir, segment.Name{First: 3, Salt: 9}), was))
+	edit(t, b.fs, b.path(0), func(data []byte) []byte { clear(data[1024:]); return data })
+	if r := mustRepair(t, b.fs); !r.Clean || !r.Repaired {
+		t.Errorf("%+v", r)
+	}
+	if !bytes.Equal(contentOf(t, b.fs, b.path(0)), was) {
+		t.Error("the segment is not what it was")
 	}
 }
 
