@@ -89,7 +89,8 @@ func (j *trial) agree() {
 	}
 	said, written := j.lost()
 	if j.storeless() && len(j.there) > 0 {
-		written = checkpoint.Ranges(written.Within(j.there[0].First, max(written.Last(), j.there.Last())))
+		behind := func(r checkpoint.Ranges) checkpoint.Ranges { return r.Within(j.there[0].First, max(r.Last(), j.there.Last())) }
+		said, written = behind(said), behind(written)
 	}
 	if said.String() != written.String() {
 		j.fail("agree", "fsck said that records %q are lost, the ledger says %q", said, written)
@@ -103,7 +104,7 @@ func (j *trial) storeless() bool {
 	return !there
 }
 
-// lost is which acknowledged records are lost now: as fsck said before, and as the ledger says.
+// lost is which records are lost now that were, or may have been, acknowledged: as fsck said before, and as the ledger says.
 func (j *trial) lost() (said, written checkpoint.Ranges) {
 	fresh := func(first, last uint64) []checkpoint.Range { return j.w.history.Without(first, last) }
 	for _, d := range j.before.Damage {
@@ -112,7 +113,7 @@ func (j *trial) lost() (said, written checkpoint.Ranges) {
 		}
 	}
 	for _, loss := range j.losses {
-		if loss.Acknowledged != recovery.Acknowledged {
+		if loss.Acknowledged == recovery.NotAcknowledged {
 			continue
 		}
 		for _, r := range fresh(loss.First, loss.Last) {
