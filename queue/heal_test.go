@@ -3,6 +3,7 @@ package queue
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -205,7 +206,7 @@ func TestScrub(t *testing.T) {
 		t.Error("the segment is not what it was")
 	}
 	b.close()
-	b.overwrite(make([]byte, 6000), 20000) // more than parity has
+	b.overwrite(make([]byte, 4000), 20000) // more than parity has, in one body
 	b.open()
 	waitFor(t, "a loss", func() bool { return len(b.ledger()) > 0 })
 	scrubbed := func() {
@@ -216,7 +217,7 @@ func TestScrub(t *testing.T) {
 	}
 	scrubbed()
 	ledger := b.ledger()
-	if len(ledger) != 1 || ledger[0].Quarantine == "" || ledger[0].Acknowledged != "yes" {
+	if len(ledger) != 1 || ledger[0].Quarantine == "" || ledger[0].Acknowledged != "yes" || fmt.Sprint(ledger[0].Sources) != "[in/test]" {
 		t.Fatalf("ledger %+v", ledger)
 	}
 	got, lost := b.take(b.q.Reader("one", Oldest), len(all)-int(ledger[0].Count))

@@ -131,6 +131,26 @@ func TestSourcesOf(t *testing.T) {
 	}
 }
 
+// TestStartNamesSources: the ledger of a start names the sources of which it is certain.
+func TestStartNamesSources(t *testing.T) {
+	b := storied(t)
+	b.flip(0, bodyAt(b, 30))
+	b.flip(1, b.of(70).offset+9)
+	state := mustStart(t, b.fs, nil)
+	losses, err := ReadLedger(b.fs, testDir)
+	b.must(err)
+	var told []string
+	for _, l := range losses {
+		told = append(told, fmt.Sprintf("%d-%d %v", l.First, l.Last, l.Sources))
+	}
+	if got := strings.Join(told, ", "); got != "21-40 [in/app], 61-80 []" {
+		t.Errorf("the ledger tells of %s", got)
+	}
+	if d := state.Report.Damage; len(d) != 2 || d[0].Lost.String() != "20 records of in/app, 2023-11-14 22:13:20Z" {
+		t.Errorf("the start reports %+v", d)
+	}
+}
+
 func TestCauses(t *testing.T) {
 	b := newBuilder(t)
 	l, err := OpenLedger(b.fs, testDir)
