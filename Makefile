@@ -49,7 +49,7 @@ torture-long: ## the same for hours
 soak: ## all of it mixed for SOAK (1h): load that comes and goes, kills, faults, reloads
 	$(call laboratory,LOGMULE_SOAK=$(SOAK) go test -count=1 -timeout 0 -run '^TestSoak$$' -v ./integration/torture)
 
-bench: build ## speed beside the machine's own limits; BENCHFLAGS="-runs 5 -records 8000000"
+bench: build ## speed beside the machine's own limits; BENCHFLAGS="-runs 5 -records 8000000 -backlog 20480"
 	go run ./integration/bench -binary bin/logmule $(BENCHFLAGS)
 
 lint: ## formatting, go vet, staticcheck
