@@ -89,7 +89,9 @@ func (j *trial) agree() {
 	}
 	said, written := j.lost()
 	if j.storeless() && len(j.there) > 0 {
-		behind := func(r checkpoint.Ranges) checkpoint.Ranges { return r.Within(j.there[0].First, max(r.Last(), j.there.Last())) }
+		behind := func(r checkpoint.Ranges) checkpoint.Ranges {
+			return r.Within(j.there[0].First, max(r.Last(), j.there.Last()))
+		}
 		said, written = behind(said), behind(written)
 	}
 	if said.String() != written.String() {
