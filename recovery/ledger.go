@@ -19,6 +19,9 @@ import (
 // ledgerFile is the loss ledger in the data directory.
 const ledgerFile = "losses.jsonl"
 
+// maxLine bounds a line of it: what is longer is none, but what a failing disk has made of the file.
+const maxLine = 16 << 20
+
 // Loss is one line of the loss ledger: records that some or all outputs will not get, or damaged bytes that cost no record
 // (Count 0). For each output a lost record is told of once; where outputs miss it one after the other there is a line for each.
 type Loss struct {
@@ -205,6 +208,10 @@ func (l *Ledger) Add(losses ...Loss) error {
 	var lines []byte
 	for _, loss := range losses {
 		line, err := sealLine(loss)
+		if err == nil && len(line) > maxLine {
+			loss.Sources = nil
+			line, err = sealLine(loss)
+		}
 		if err != nil {
 			return fmt.Errorf("add to loss ledger %s: %w", l.path, err)
 		}
@@ -226,12 +233,29 @@ func (l *Ledger) Add(losses ...Loss) error {
 }
 
 // appendLocked writes behind the durable bytes. After an error the file is given up, and the next call makes a new one
-// of the durable bytes and the new lines: what a failed sync says of a file cannot be relied on.
+// of the durable bytes and the new lines: what a failed sync says of a file cannot be relied on. Where somebody has deleted the
+// file, it is made again; where somebody has cut it, the lines begin where it ends now.
 func (l *Ledger) appendLocked(lines []byte) error {
 	if l.mu.file == nil {
-		return l.replaceLocked(lines)
+		was, err := vfs.ReadFile(l.fsys, l.path, math.MaxInt64)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return l.replaceLocked(was, lines)
 	}
-	_, err := l.mu.file.WriteAt(lines, l.mu.end)
+	size, err := l.mu.file.Size()
+	if err == nil && vfs.Unlinked(l.mu.file) {
+		was := make([]byte, min(size, l.mu.end))
+		if _, err = (patient{l.mu.file}).ReadAt(was, 0); err == nil || err == io.EOF {
+			return l.replaceLocked(was, lines)
+		}
+	}
+	if err == nil && size != l.mu.end {
+		l.mu.end, lines = size, append([]byte{'\n'}, lines...)
+	}
+	if err == nil {
+		_, err = l.mu.file.WriteAt(lines, l.mu.end)
+	}
 	if err == nil {
 		err = l.mu.file.Sync()
 	}
@@ -244,14 +268,11 @@ func (l *Ledger) appendLocked(lines []byte) error {
 	return nil
 }
 
-func (l *Ledger) replaceLocked(lines []byte) error {
-	var all []byte
-	if l.mu.end > 0 {
-		was, err := vfs.ReadFile(l.fsys, l.path, math.MaxInt64)
-		if err != nil {
-			return err
-		}
-		all = was[:min(l.mu.end, int64(len(was)))]
+// replaceLocked makes the file anew, of what of the bytes it had was durable, and new lines.
+func (l *Ledger) replaceLocked(was, lines []byte) error {
+	all := was[:min(l.mu.end, int64(len(was)))]
+	if n := len(all); n > 0 && all[n-1] != '\n' {
+		all = append(all, '\n')
 	}
 	all = append(all, lines...)
 	if err := vfs.WriteFile(l.fsys, l.path, all); err != nil {
@@ -260,6 +281,9 @@ func (l *Ledger) replaceLocked(lines []byte) error {
 	f, err := l.fsys.OpenWrite(l.path)
 	if err != nil {
 		return err
+	}
+	if l.mu.file != nil {
+		_ = l.mu.file.Close() // it has no name any more
 	}
 	l.mu.file, l.mu.end = f, int64(len(all))
 	return nil
@@ -361,9 +385,15 @@ type lineState struct {
 
 func readLosses(f io.ReaderAt, size int64, fn func(Loss)) (lineState, error) {
 	var state lineState
-	r := bufio.NewReader(io.NewSectionReader(patient{f}, 0, size))
+	r := bufio.NewReaderSize(&lineReader{f: f, size: size}, 64<<10)
+	var line []byte
 	for {
-		line, err := r.ReadBytes('\n')
+		part, err := r.ReadSlice('\n')
+		if err == bufio.ErrBufferFull {
+			line = append(line, part[:min(len(part), maxLine+1-len(line))]...)
+			continue
+		}
+		line = append(line, part[:min(len(part), maxLine+1-len(line))]...)
 		state.torn = err == io.EOF && len(line) > 0
 		line = bytes.TrimSuffix(line, []byte("\n"))
 		var loss Loss
@@ -380,5 +410,29 @@ func readLosses(f io.ReaderAt, size int64, fn func(Loss)) (lineState, error) {
 		if err != nil {
 			return state, err
 		}
+		line = line[:0]
 	}
+}
+
+// lineReader reads a file of lines. A hole, which may be far larger than the file has a right to be, is passed over: no line ends in it.
+type lineReader struct {
+	f        io.ReaderAt
+	at, size int64
+}
+
+func (r *lineReader) Read(b []byte) (int, error) {
+	left := r.size - r.at
+	if left <= 0 {
+		return 0, io.EOF
+	}
+	if data := min(vfs.NextData(r.f, r.at), r.size); data > r.at {
+		r.at, b[0] = data, 0 // for all of its zeros
+		return 1, nil
+	}
+	n, err := (patient{r.f}).ReadAt(b[:min(int64(len(b)), left)], r.at)
+	r.at += int64(n)
+	if err == io.EOF && n > 0 {
+		err = nil
+	}
+	return n, err
 }
