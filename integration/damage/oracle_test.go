@@ -3,7 +3,6 @@ package damage
 import (
 	"bytes"
 	"slices"
-	"strings"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
@@ -13,7 +12,7 @@ import (
 // oracle is what must come of a damage, worked out from the files before and after it and docs/format.md alone.
 type oracle struct {
 	must  map[uint64]bool // records whose bytes are there, or can be had from the parity
-	known uint64          // the highest sequence that anything undamaged tells of
+	known uint64          // the highest sequence that anything undamaged tells of; the name of a file alone tells nothing
 	first uint64          // the oldest one that a segment may still hold
 
 	positions map[string]checkpoint.Position // of outputs, the newest that is undamaged
@@ -26,12 +25,6 @@ func (w *world) foretell(now image) *oracle {
 	for _, name := range sorted(now) {
 		if s := w.identify(name, now[name]); s != nil && (o.located[s.file()] == "" || name == s.file()) {
 			o.located[s.file()] = name
-		}
-	}
-	for name := range now {
-		base, is := strings.CutPrefix(name, recovery.SegmentDir+"/")
-		if n, ok := segment.ParseName(base); is && ok && n.First <= w.last+1 {
-			o.known = max(o.known, n.First-1)
 		}
 	}
 	for _, s := range w.segs {
