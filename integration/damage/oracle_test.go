@@ -139,9 +139,15 @@ func (w *world) stored(o *oracle, now image) {
 	const slot = 512
 	was, is := w.files[recentFile], now[recentFile]
 	for at := 0; at+slot <= min(len(was), len(is)); at += slot {
+		if !bytes.Equal(was[at:at+slot], is[at:at+slot]) {
+			continue
+		}
+		key := was[at+8:]
+		if bytes.HasPrefix(key, []byte(checkpoint.EndKey)) {
+			o.known = max(o.known, w.mark)
+		}
 		for name, p := range w.outputs {
-			key := []byte(checkpoint.Key(name))
-			if bytes.Equal(was[at:at+slot], is[at:at+slot]) && bytes.HasPrefix(was[at+8:], key) {
+			if bytes.HasPrefix(key, []byte(checkpoint.Key(name))) {
 				o.positions[name] = checkpoint.Latest(p, o.positions[name])
 			}
 		}

@@ -160,7 +160,7 @@ var segmentRows = []row{
 	{
 		number: 29, what: "the open segment deleted", status: statusDamaged, cause: "missing segment", lost: segmentLost(2),
 		do:      func(w *world) []image { return w.after1(harm{kind: deleting, file: w.segs[2].file()}) },
-		outcome: "as far as an output's position tells of them its records are in the ledger; no sequence is given again that anybody has seen",
+		outcome: wholeSegment + ", since the mark stands in checkpoints.recent; no sequence is given again",
 	},
 	{
 		number: 33, what: "two segments under each other's names", status: statusDamaged,
@@ -195,10 +195,18 @@ var segmentRows = []row{
 		outcome: "a torn tail: a copy is kept, nothing is lost",
 	},
 	{
-		number: 72, what: "the last frame damaged, and no marker behind it", status: statusClean, on: lastWorld, lost: frameLost(9),
+		number: 72, what: "the last frame damaged, and no marker behind it", status: statusDamaged, cause: "checksum", on: lastWorld, lost: frameLost(9),
 		do: func(w *world) []image {
 			s, f := w.of(9)
 			return w.after1(harm{kind: flipping, file: s.file(), at: f.end - 2})
+		},
+		outcome: "the mark stands in checkpoints.recent too: " + oneFrame,
+	},
+	{
+		number: 72, what: "the last frame damaged, no marker behind it, and checkpoints.recent lost", status: statusClean, on: lastWorld, lost: frameLost(9),
+		do: func(w *world) []image {
+			s, f := w.of(9)
+			return w.after1(harm{kind: flipping, file: s.file(), at: f.end - 2}, harm{kind: deleting, file: recentFile})
 		},
 		outcome: "nothing tells of an acknowledgement: a torn tail, the bytes are in quarantine; the marker, 100 ms later, makes it a loss (row 8)",
 	},

@@ -68,7 +68,7 @@ var frameRows = []row{
 			}
 			return w.each(list)
 		},
-		outcome: "an output had it, so it is known: " + oneFrame,
+		outcome: "an output had it, and the mark stands in checkpoints.recent: " + oneFrame,
 	},
 	{
 		number: 3, what: "last frame, not synced yet, cut at every byte", status: statusClean, on: tornWorld, lost: frameLost(12),

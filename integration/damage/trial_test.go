@@ -242,7 +242,7 @@ func (j *trial) end(when string) {
 
 // scrubbed waits for a whole pass of the scrubber.
 func (j *trial) scrubbed() {
-	for deadline := time.Now().Add(5 * time.Second); j.q.Status().Scrubbed.IsZero(); time.Sleep(50 * time.Microsecond) {
+	for deadline := time.Now().Add(time.Minute); j.q.Status().Scrubbed.IsZero(); time.Sleep(50 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			j.fail("I4", "the scrubber comes to no end: %+v", j.q.Status())
 			return
@@ -309,7 +309,7 @@ const theEnd = "appended after the damage"
 
 // goOn uses the queue: a new record gets a new number and reaches everybody.
 func (j *trial) goOn() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	body := []byte(theEnd + "\n")
 	last, err := j.q.Append(ctx, []segment.Run{{Form: segment.Lines, Count: 1, Raw: uint32(len(body)), Body: body}})

@@ -262,6 +262,7 @@ func (b *builder) finish() {
 			b.must(recent.Note(checkpoint.Key(name), w.outputs[name]))
 		}
 	}
+	b.must(recent.Note(checkpoint.EndKey, checkpoint.Position{Floor: w.mark + 1}))
 	b.must(recent.Close())
 	b.must(vfs.WriteFile(w.disk, filepath.Join(dataDir, recovery.CheckpointFile), boltFile(b.t, stored)))
 	w.files = imageOf(b.t, w.disk)
