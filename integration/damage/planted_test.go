@@ -55,7 +55,7 @@ func TestPlantedBugs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			test := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-count=1", "-timeout=5m", "-run", "^"+bug.by+"$", "./"+filepath.Join("integration", "damage"))
+			test := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-count=1", "-failfast", "-timeout=5m", "-run", "^"+bug.by+"$", "./"+filepath.Join("integration", "damage"))
 			test.Dir = root
 			test.Env = append(os.Environ(), levelVariable+"=", reliability.Variable+"=")
 			out, err := test.CombinedOutput()
