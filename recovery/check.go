@@ -123,18 +123,20 @@ func (c *checker) peek() {
 	c.stored, c.whole = stored(c.fsys, c.dir, !c.live)
 }
 
-// readAll reads the segments, as many at a time as there are workers.
+// readAll reads the segments, the newest first, as many at a time as there are workers. Every segment has all positions; those that
+// a newer one has too are not kept, so that their memory does not grow with the backlog.
 func (c *checker) readAll() error {
 	var workers sync.WaitGroup
-	var mu sync.Mutex // guards next, failed and parts
-	next, failed := 0, error(nil)
+	var mu sync.Mutex // guards next, failed, full and parts
+	next, failed := len(c.parts), error(nil)
+	full := 0                            // those before it add no position
 	parts := make([]*part, len(c.parts)) // c.parts stays as it is while the workers look at their neighbours
 	work := func() {
 		for {
 			mu.Lock()
+			next--
 			i := next
-			next++
-			stop := failed != nil || i >= len(parts)
+			stop := failed != nil || i < 0
 			mu.Unlock()
 			if stop {
 				return
@@ -142,6 +144,15 @@ func (c *checker) readAll() error {
 			p, err := c.read(i)
 			mu.Lock()
 			parts[i], failed = p, errors.Join(failed, err)
+			done := parts[min(i, full):min(i+1, full)] // this one, or nothing
+			if p != nil && p.settles() && i > full {
+				full, done = i, parts[:i]
+			}
+			for _, old := range done {
+				if old != nil && old.positions != nil {
+					old.positions.values = nil
+				}
+			}
 			mu.Unlock()
 		}
 	}
@@ -199,6 +210,7 @@ func (c *checker) readPart(p *part, f vfs.File, next *part) error {
 	if p.sealed {
 		p.verify(f)
 	}
+	p.positions.end()
 	return c.pass(left)
 }
 

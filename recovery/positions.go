@@ -47,6 +47,14 @@ func newGatherer(outputsOnly bool) *gatherer {
 	return &gatherer{outputsOnly: outputsOnly, values: make(map[string][]byte)}
 }
 
+// settles tells whether no older segment adds to the positions. One without a trailer may yet be cut.
+func (p *part) settles() bool {
+	return p.normal() && p.sealed && p.positions != nil && p.positions.complete
+}
+
+// end gives back what is only needed while frames are taken.
+func (g *gatherer) end() { g.set, g.since, g.frame, g.runs = nil, nil, segment.Frame{}, nil }
+
 // take looks at a good frame. A frame that cannot be read is passed over: positions that are too old cost repeats,
 // nothing else.
 func (g *gatherer) take(p *segment.Part) {
