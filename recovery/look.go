@@ -80,17 +80,28 @@ func (p *part) endAt(h *segment.Healing, f io.ReaderAt) {
 	}
 	p.unfinished, p.mark, p.seen, p.zeros = true, max(p.mark, t.Mark), max(p.seen, t.Last), 0
 	last := &p.holes[n-1]
-	if last.offset < t.DataEnd {
+	switch behind := strangeBehind(t.DataEnd, h, f); {
+	case behind > 0: // it is kept with what is lost before it
+		from := behind
+		if last.offset < t.DataEnd {
+			from = last.offset
+		}
+		last.span, last.zero = span{from, p.size - from}, false
+	case last.offset < t.DataEnd:
 		last.length = t.DataEnd - last.offset
-		return
+	default:
+		p.holes = withoutTail(p.holes)
 	}
-	for _, s := range h.Changed() { // else it is what a seal writes there
+}
+
+// strangeBehind is where bytes begin, behind the frames, that no seal writes there; 0: there are none.
+func strangeBehind(end int64, h *segment.Healing, f io.ReaderAt) int64 {
+	for _, s := range h.Changed() {
 		b := make([]byte, s.Size)
 		_, err := patient{f}.ReadAt(b, s.Offset)
-		if s.Offset >= t.DataEnd && (err != nil || len(bytes.TrimLeft(b, "\x00")) > 0) {
-			last.span, last.zero = span{s.Offset, p.size - s.Offset}, false
-			return
+		if s.Offset >= end && (err != nil || len(bytes.TrimLeft(b, "\x00")) > 0) {
+			return s.Offset
 		}
 	}
-	p.holes = withoutTail(p.holes)
+	return 0
 }

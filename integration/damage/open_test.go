@@ -14,15 +14,6 @@ type fault struct {
 
 var openFaults = []fault{
 	{
-		what: "a start that seals the newest sealed segment anew, since frames at its end are beyond its parity, keeps no copy of bad bytes behind its frames: " +
-			"of foreign ones, or of a bad parity block (LOGMULE_SEED=50214, 50254)",
-		shows: []string{"I6"},
-		concerns: func(j *trial) bool {
-			newest := j.w.segs[len(j.w.segs)-2].file()
-			return !slices.ContainsFunc(j.findings, func(text string) bool { return strings.HasPrefix(text, "I6") && !strings.Contains(text, newest) })
-		},
-	},
-	{
 		what: "the oldest segment stands under the name of a later one: whoever is new begins behind it, as long as no output has missed its records, " +
 			"since a start reads no old header",
 		shows: []string{"I1", "agree"},
