@@ -18,7 +18,7 @@ import (
 type Target struct {
 	Oldest   bool      // to the oldest record that is left
 	Newest   bool      // behind the last record
-	Sequence uint64    // to this record, or to the end of what is left that is nearer to it
+	Sequence uint64    // to this record; to the oldest that is left where it is gone; one behind the newest is its end
 	Time     time.Time // to the first record in order that was appended at or after this time, by the clock of then
 }
 
@@ -45,6 +45,20 @@ func (e *UnknownOutputError) Error() string {
 		return fmt.Sprintf("output %q has no position here, nor has any other; start the daemon with it first", e.Output)
 	}
 	return fmt.Sprintf("output %q has no position here; those that have one are %s", e.Output, strings.Join(e.Known, ", "))
+}
+
+// NoRecordError says that a rewind names a record that has not come yet.
+type NoRecordError struct {
+	Sequence uint64
+	Newest   uint64 // 0: none has come
+}
+
+func (e *NoRecordError) Error() string {
+	what := fmt.Sprintf("there is no record %d yet, the newest is %d", e.Sequence, e.Newest)
+	if e.Newest == 0 {
+		what = fmt.Sprintf("there is no record %d yet, nor any other", e.Sequence)
+	}
+	return what + "; --to newest skips all that waits"
 }
 
 // Rewind moves the position of an output in a queue that no process has open, back or forth, in a stream of its own: so
@@ -132,7 +146,10 @@ func (q *Queue) target(to Target, first, next uint64) (uint64, error) {
 	case to.Newest:
 		return next, nil
 	case to.Sequence > 0:
-		return min(max(to.Sequence, first), next), nil
+		if to.Sequence > next {
+			return 0, &NoRecordError{Sequence: to.Sequence, Newest: next - 1}
+		}
+		return max(to.Sequence, first), nil
 	default:
 		since := to.Time.UnixNano()
 		h, found, err := q.firstFrame(func(t segment.Trailer) bool { return t.MaxTime >= since },

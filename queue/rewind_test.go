@@ -50,7 +50,7 @@ func TestRewind(t *testing.T) {
 		"where it is":        {func() Target { return Target{Sequence: 21} }, 21, 20, 2, 0},
 		"forth":              {func() Target { return Target{Sequence: 31} }, 31, 10, 0, 8},
 		"newest":             {func() Target { return Target{Newest: true} }, 41, 0, 0, 18},
-		"beyond":             {func() Target { return Target{Sequence: 1000} }, 41, 0, 0, 18},
+		"behind the newest":  {func() Target { return Target{Sequence: 41} }, 41, 0, 0, 18},
 		"a time":             {func() Target { return Target{Time: at[11]} }, 11, 30, 12, 0},
 		"just after it":      {func() Target { return Target{Time: at[11].Add(1)} }, 12, 29, 11, 0},
 		"before all records": {func() Target { return Target{Time: at[1].Add(-time.Hour)} }, 1, 40, 22, 0},
@@ -107,15 +107,22 @@ func TestRewindRefuses(t *testing.T) {
 	if _, err := Rewind(b.opt, "nobody", Target{Oldest: true}); !errors.As(err, &unknown) || !slices.Equal(unknown.Known, []string{"other", "out"}) {
 		t.Errorf("of an unknown output: %v", err)
 	}
+	var none *NoRecordError
+	if _, err := Rewind(b.opt, "out", Target{Sequence: 42}); !errors.As(err, &none) || *none != (NoRecordError{Sequence: 42, Newest: 40}) {
+		t.Errorf("to a record that has not come: %v", err)
+	}
+	if got, err := Rewind(b.opt, "out", Target{Sequence: 21}); err != nil || got.Before != 21 || len(b.ledger()) != 0 {
+		t.Errorf("a rewind that was refused has moved or skipped something: %+v, %v", got, err)
+	}
 	b.open()
 	var locked *vfs.LockedError
 	if _, err := Rewind(b.opt, "out", Target{Oldest: true}); !errors.As(err, &locked) {
 		t.Errorf("of an open queue: %v", err)
 	}
 	b.close()
-	none := b.opt
-	none.Dir = "/nowhere"
-	if _, err := Rewind(none, "out", Target{Oldest: true}); err == nil {
+	nowhere := b.opt
+	nowhere.Dir = "/nowhere"
+	if _, err := Rewind(nowhere, "out", Target{Oldest: true}); err == nil {
 		t.Error("a directory that is not there has been rewound")
 	}
 	if _, err := b.fsys.Stat("/nowhere"); err == nil {

@@ -27,7 +27,8 @@ sends records again, or forth, so that it skips some. Other outputs are not touc
   oldest   the oldest record that is left; what is delivered to all is deleted, except
            for what keep_for and keep_size keep
   newest   behind the last record: everything that waits is skipped
-  SEQ      that record; if it is gone, the oldest that is left
+  SEQ      that record; if it is gone, the oldest that is left; one that has not come yet is
+           refused
   TIME     the first record in order that was appended at or after that time, by the clock
            of this machine when it was appended: RFC 3339, "2006-01-02 15:04:05" (local),
            or how long ago, such as 10m
@@ -53,6 +54,10 @@ Exit status: 0 moved, 1 it could not be done, 2 usage.`,
 			return &failure{code: exitFailed, err: err, hint: dirHint(err)}
 		}
 		done, err := queue.Rewind(queue.Options{Dir: dir, Holder: holder("rewind"), Log: warnings(cmd.ErrOrStderr())}, output, target)
+		var none *queue.NoRecordError
+		if errors.As(err, &none) {
+			return &failure{code: exitUsage, err: fmt.Errorf("rewind %s in %s: %w", output, dir, err)}
+		}
 		if err != nil {
 			return &failure{code: exitFailed, err: fmt.Errorf("rewind %s in %s: %w", output, dir, err), hint: offlineHint(err)}
 		}
@@ -99,8 +104,6 @@ func rewoundLine(output string, to queue.Target, r queue.Rewound) string {
 	switch {
 	case to.Sequence > 0 && to.Sequence < r.After:
 		fmt.Fprintf(&b, "; %d is gone, %d is the oldest that is left", to.Sequence, r.After)
-	case to.Sequence > r.After:
-		fmt.Fprintf(&b, "; there is no record %d yet", to.Sequence)
 	case r.After == r.First && r.First > 1:
 		fmt.Fprintf(&b, "; records before %d are gone", r.First)
 	}

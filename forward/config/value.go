@@ -40,7 +40,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Bytes is a size. In a configuration it is a string with a unit: "64MiB", "1MB", "0B".
+// Bytes is a size. In a configuration it is a string with a unit, "64MiB", "1MB", or "0".
 type Bytes int64
 
 var units = []struct {
@@ -68,6 +68,10 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	number, unit := s[:len(s)-len(digits)], strings.TrimSpace(digits)
 	if number == "" || strings.HasPrefix(unit, ".") {
 		return &Error{What: "is not a size", Hint: `write a whole number and a unit, such as "64MiB"`}
+	}
+	if unit == "" && strings.Trim(number, "0") == "" { // nothing is nothing in every unit
+		*b = 0
+		return nil
 	}
 	if unit == "" {
 		return &Error{What: "has no unit", Hint: fmt.Sprintf(`write "%sB" for bytes, or a unit such as KiB, MiB or GiB`, number)}

@@ -9,7 +9,7 @@ import (
 
 func TestBytes(t *testing.T) {
 	for text, want := range map[string]Bytes{
-		"0B": 0, "1B": 1, "1KB": 1000, "1KiB": 1024, "64MiB": 64 << 20, "1MB": 1e6, "10GiB": 10 << 30, "2GB": 2e9, "3TiB": 3 << 40,
+		"0": 0, "0B": 0, "1B": 1, "1KB": 1000, "1KiB": 1024, "64MiB": 64 << 20, "1MB": 1e6, "10GiB": 10 << 30, "2GB": 2e9, "3TiB": 3 << 40,
 		"1TB": 1e12, " 5 MiB ": 5 << 20, "007B": 7, "8388607TiB": 8388607 << 40,
 	} {
 		var b Bytes
@@ -17,7 +17,7 @@ func TestBytes(t *testing.T) {
 			t.Errorf("%q: got %d, %v; want %d", text, b, err, want)
 		}
 	}
-	for _, text := range []string{"", "B", "1", "0", "-1B", "+1B", "1.5MiB", "1 2B", "1BB", "1mb", "8388608TiB", "99999999999999999999B", "0x1B", "1e3B"} {
+	for _, text := range []string{"", "B", "1", "-0", "-1B", "+1B", "1.5MiB", "1 2B", "1BB", "1mb", "8388608TiB", "99999999999999999999B", "0x1B", "1e3B"} {
 		b := Bytes(42)
 		if err := b.UnmarshalText([]byte(text)); err == nil || b != 42 {
 			t.Errorf("%q: got %d, %v; want an error and no change", text, b, err)
