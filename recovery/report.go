@@ -84,6 +84,13 @@ func newReport() Report {
 	return Report{Version: 1, Clean: true, Damage: []Damage{}, Outputs: []Output{}, Notes: []string{}, Ledger: []CauseLosses{}}
 }
 
+// NothingThere is the report on a queue that is not there yet, with a note that says why.
+func NothingThere(note string) Report {
+	r := newReport()
+	r.note(note)
+	return r
+}
+
 func (r *Report) note(text string) {
 	if !slices.Contains(r.Notes, text) {
 		r.Notes = append(r.Notes, text)

@@ -40,7 +40,7 @@ Exit status: 0 printed, 1 it cannot be read, 2 usage, 130 interrupted.`,
   logmule cat /var/lib/logmule --from 1200 --to 1300 --format json
   logmule cat /var/lib/logmule --follow --format raw | grep error
   logmule cat /var/lib/logmule/deadletter              what was refused, and why`,
-		Args: cobra.ExactArgs(1),
+		Args: named(cobra.ExactArgs(1)),
 	}
 	cmd.Flags().StringVar(&from, "from", "", "print from this `SEQ|TIME` on")
 	cmd.Flags().StringVar(&to, "to", "", "print up to this `SEQ|TIME`")
@@ -57,6 +57,10 @@ Exit status: 0 printed, 1 it cannot be read, 2 usage, 130 interrupted.`,
 		}
 		if opt.To, err = parseBound(to, now); err != nil {
 			return fmt.Errorf("--to %s: %w", to, err)
+		}
+		if noLetters(args[0]) {
+			opt.Note(noLettersNote)
+			return nil
 		}
 		ctx, stop := untilInterrupt(cmd.Context())
 		defer stop()

@@ -37,13 +37,16 @@ left, 8 it could not be checked or repaired, 16 usage.`,
   logmule fsck /var/lib/logmule --deep             decode every record, too
   logmule fsck /var/lib/logmule --repair           put right what is damaged
   logmule fsck /var/lib/logmule --json | jq .clean`,
-		Args: cobra.ExactArgs(1),
+		Args: named(cobra.ExactArgs(1)),
 	}
 	cmd.Flags().BoolVar(&mend, "repair", false, "repair it; the daemon must not run")
 	cmd.Flags().BoolVar(&deep, "deep", false, "also decompress and decode every body")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as one JSON object")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "print nothing when it is clean, and no progress")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if noLetters(args[0]) {
+			return printFsck(cmd.OutOrStdout(), args[0], recovery.NothingThere(noLettersNote), deep, asJSON, quiet)
+		}
 		ctx, stop := untilInterrupt(cmd.Context())
 		defer stop()
 		bar := newProgress(cmd.ErrOrStderr(), quiet)

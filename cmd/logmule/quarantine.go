@@ -53,7 +53,7 @@ dropping it loses nothing. Nothing is changed, and it may be done while the daem
 Exit status: 0 listed, 8 it cannot be read, 16 usage.`,
 		Example: `  logmule quarantine list /var/lib/logmule
   logmule quarantine list /var/lib/logmule --json | jq '.files[] | select(.loses_nothing) | .name'`,
-		Args: cobra.ExactArgs(1),
+		Args: named(cobra.ExactArgs(1)),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -97,7 +97,7 @@ read, which bytes are bad, and those around the first bad place.
 
 Exit status: 0 shown, 8 it cannot be read, 16 usage.`,
 		Example: `  logmule quarantine show /var/lib/logmule 00000000000000000001-56326eaa3a0e49c0.seg.damaged`,
-		Args:    cobra.ExactArgs(2),
+		Args:    named(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := recovery.ShowQuarantined(vfs.OS(), args[0], args[1])
 			if err != nil {
@@ -117,7 +117,7 @@ output. It stays in quarantine.
 
 Exit status: 0 copied, 8 it could not be done, 16 usage.`,
 		Example: `  logmule quarantine export /var/lib/logmule 00000000000000000001-56326eaa3a0e49c0.seg-4096-512.bin - | hexdump -C`,
-		Args:    cobra.ExactArgs(3),
+		Args:    named(cobra.ExactArgs(3)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := exportKept(cmd.OutOrStdout(), args[0], args[1], args[2]); err != nil {
 				return quarantineFailure("export", args[0], err)

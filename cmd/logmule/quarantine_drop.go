@@ -28,7 +28,7 @@ named, all, or all that are there for longer than a time. On a terminal it asks 
 Exit status: 0 dropped, or nothing to drop, 8 not all of it, 16 usage.`,
 		Example: `  logmule quarantine drop /var/lib/logmule 00000000000000000001-56326eaa3a0e49c0.seg.damaged
   logmule quarantine drop /var/lib/logmule --older 720h --yes`,
-		Args: cobra.MinimumNArgs(1),
+		Args: named(cobra.MinimumNArgs(1)),
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "everything that is in quarantine")
 	cmd.Flags().DurationVar(&older, "older", 0, "what is there for longer than this `DURATION`, such as 720h")

@@ -37,7 +37,7 @@ Exit status: 0 put back, or nothing to do, 1 not all of them, 2 usage, 130 inter
 		Example: `  logmule cat /var/lib/logmule/deadletter
   logmule replay /var/lib/logmule/deadletter --into /var/lib/logmule
   logmule replay /var/lib/logmule/deadletter --into /var/lib/logmule --output archive`,
-		Args: cobra.ExactArgs(1),
+		Args: named(cobra.ExactArgs(1)),
 	}
 	cmd.Flags().StringVar(&into, "into", "", "the data directory `DIR` that takes them")
 	cmd.Flags().StringVar(&output, "output", "", "the output `NAME` that gets them all, instead of those that refused them")

@@ -41,7 +41,7 @@ Exit status: 0 moved, 1 it could not be done, 2 usage.`,
 		Example: `  logmule rewind /var/lib/logmule hq --to 2h
   logmule rewind /var/lib/logmule hq --to newest
   logmule rewind /var/lib/logmule/deadletter replay --to oldest    replay them once more`,
-		Args: cobra.ExactArgs(2),
+		Args: named(cobra.ExactArgs(2)),
 	}
 	cmd.Flags().StringVar(&to, "to", "", "where to: oldest, newest, `SEQ|TIME`")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -72,7 +72,7 @@ Exit status: 0 done, whatever is damaged, 1 not all of it could be done, 2 usage
 		Example: `  logmule salvage heka /var/cache/hekad/output_queue/relay --check
   logmule salvage heka /var/cache/hekad/output_queue/relay --into /var/lib/logmule
   logmule salvage heka /var/cache/hekad/output_queue/relay --export - --format json | jq .payload`,
-		Args: cobra.ExactArgs(1),
+		Args: named(cobra.ExactArgs(1)),
 	}
 	cmd.Flags().BoolVar(&s.check, "check", false, "say what is there")
 	cmd.Flags().StringVar(&s.export, "export", "", "write the records to `FILE`, - for standard output")

@@ -30,11 +30,11 @@ Damage is not looked for: that is what "logmule fsck" does.
 Exit status: 0 shown, 1 it cannot be read, 2 usage.`,
 		Example: `  logmule stat /var/lib/logmule
   logmule stat /var/lib/logmule --json | jq '.outputs[].backlog_records'`,
-		Args: cobra.ExactArgs(1),
+		Args: named(cobra.ExactArgs(1)),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := recovery.TakeSurvey(vfs.OS(), args[0])
+		s, err := survey(args[0])
 		if err != nil {
 			return &failure{code: exitFailed, err: fmt.Errorf("look at %s: %w", args[0], err), hint: dirHint(err)}
 		}
@@ -52,6 +52,17 @@ Exit status: 0 shown, 1 it cannot be read, 2 usage.`,
 		return write(cmd.OutOrStdout(), string(text)+"\n")
 	}
 	return cmd
+}
+
+// survey looks at a data directory, or at the place of dead letters where there are none yet.
+func survey(dir string) (recovery.Survey, error) {
+	if noLetters(dir) {
+		return recovery.Survey{
+			Segments: []recovery.SurveyedSegment{}, Outputs: []recovery.SurveyedOutput{}, Gaps: []recovery.Gap{},
+			ByCause: []recovery.CauseLosses{}, Notes: []string{noLettersNote},
+		}, nil
+	}
+	return recovery.TakeSurvey(vfs.OS(), dir)
 }
 
 // statObject is what stat --json prints: the survey, with the lag of the outputs.
@@ -77,7 +88,7 @@ type statOutput struct {
 // deadLetterDir is the directory of the dead letters of a data directory, empty where it has none.
 func deadLetterDir(dir string) string {
 	dead := filepath.Join(dir, forward.DeadLetterDir)
-	if info, err := os.Stat(dead); err != nil || !info.IsDir() {
+	if info, err := os.Stat(dead); err != nil || !info.IsDir() || noLetters(dead) {
 		return ""
 	}
 	return dead
