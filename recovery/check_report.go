@@ -58,7 +58,7 @@ func (c *checker) database() {
 		return
 	}
 	var size int64
-	if info, err := c.fsys.Stat(path); err == nil {
+	if info, err := c.fsys.Stat(path); err == nil && info.Mode().IsRegular() {
 		size = info.Size()
 	}
 	c.report.note(fmt.Sprintf("%s: %s", CheckpointFile, strings.Join(findings, "; ")))

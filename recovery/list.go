@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"logmule/queue/segment"
@@ -26,10 +27,10 @@ type listed struct {
 }
 
 // list returns the segments of dir in order, and notes on what is in their directory besides. A missing directory holds
-// none.
+// none, nor does what is none (see oddNames).
 func list(fsys vfs.FS, dir string) ([]listed, []string, error) {
 	infos, err := fsys.ReadDir(filepath.Join(dir, SegmentDir))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil, nil
 	}
 	if err != nil {

@@ -67,6 +67,7 @@ type repairer struct {
 	check    *checker
 	left     []*part  // as they are now; those that were not touched are not read again
 	storeBad []string // what is wrong with checkpoints.db
+	storeOdd bool     // no file stood in its place, and it was set aside
 	wants    int64    // bytes that the disk had no room for
 	failed   bool
 }
@@ -121,6 +122,7 @@ func (r *repairer) run() (err error) {
 	for _, o := range odd {
 		r.Report.note(o.String())
 		r.Report.Repaired = true
+		r.storeOdd = r.storeOdd || o.Name == CheckpointFile
 	}
 	if err != nil {
 		return err
@@ -243,8 +245,10 @@ func (r *repairer) describeLeft() error {
 	}
 	now, done := &c.report, &r.Report
 	for _, d := range now.Damage {
-		d.Action, d.Lost = didNothing, nil
-		d.FirstLost, d.LastLost = 0, 0 // of records that this run has lost there is a line already
+		d.Action = didNothing
+		if done.tells(d.FirstLost, d.LastLost) {
+			d.FirstLost, d.LastLost, d.Lost = 0, 0, nil
+		}
 		done.add(d)
 	}
 	for _, n := range now.Notes {
@@ -279,12 +283,14 @@ func (r *repairer) give(what string, wants int64, err error) error {
 
 // wish says how much room is wanted.
 func (r *repairer) wish() string {
+	r.Report.Wants = max(r.wants, diskBlock)
 	wants := fmt.Sprintf("the disk is full, by which nothing is lost: what is left to do wants %d bytes", r.wants)
 	space, err := r.fsys.Space(r.dir)
 	if err != nil {
 		return wants + "; make room and run it again"
 	}
-	return fmt.Sprintf("%s, and %d are free; free at least %d more and run it again", wants, space.Free, max(r.wants-space.Free, diskBlock))
+	r.Report.Wants = max(r.wants-space.Free, diskBlock)
+	return fmt.Sprintf("%s, and %d are free; free at least %d more and run it again", wants, space.Free, r.Report.Wants)
 }
 
 // headerFor is the header that a segment gets when it is written anew. What only its own one could tell is taken from its

@@ -31,7 +31,7 @@ func (r *repairer) loadStore() error {
 
 // restoreStore makes a checkpoint database that is lost or damaged again, from what is sound in it and from the log.
 func (r *repairer) restoreStore() error {
-	lost := slices.Equal(r.storeBad, []string{checkpoint.Missing})
+	lost := slices.Equal(r.storeBad, []string{checkpoint.Missing}) && !r.storeOdd
 	if len(r.storeBad) == 0 || lost && len(r.Outputs) == 0 {
 		return nil
 	}

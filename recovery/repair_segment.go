@@ -19,6 +19,7 @@ type work struct {
 	wants int64    // bytes of room
 	lost  []Damage // what the report tells when the ledger has it
 	gains []Damage // and when it is done
+	known bool     // of some of its bad bytes the ledger told before
 }
 
 // way is how a segment is made good.
@@ -151,9 +152,7 @@ func (r *repairer) keepFound(w *work, told map[place]*Lost) error {
 		case f.made():
 			w.gains = append(w.gains, f.damage(remade(f.action)))
 		case !f.torn && r.sums.history(f):
-			if w.way == rewrite {
-				r.Report.note(fmt.Sprintf("segment %s is written anew without bytes whose loss had been written down", w.part.name))
-			}
+			w.known = true
 		case f.cause == causeHeader && f.part != nil && f.part.frames > 0:
 			w.gains = append(w.gains, f.damage(didRebuild))
 		default:
@@ -274,6 +273,9 @@ func (r *repairer) carryOut(w *work) error {
 			return r.give(fmt.Sprintf("segment %s is not repaired", p.name), w.wants, err)
 		}
 		r.Report.Repaired = true
+		if w.known && w.way == rewrite {
+			r.Report.note(fmt.Sprintf("segment %s is written anew without bytes whose loss had been written down", p.name))
+		}
 	}
 	for _, d := range w.gains {
 		r.Report.add(d)

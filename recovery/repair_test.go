@@ -280,6 +280,10 @@ func TestRepairStore(t *testing.T) {
 			edit(b.t, b.fs, database, func([]byte) []byte { return bytes.Repeat([]byte("noise"), 70000) })
 		},
 			true, true, "slow=12 web=35"},
+		"a directory": {func(b *builder) {
+			b.remove(database)
+			b.must(b.fs.MkdirAll(database))
+		}, true, true, "slow=12 web=35"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBuilder(t)
@@ -306,6 +310,9 @@ func TestRepairStore(t *testing.T) {
 			for key, p := range stored {
 				output, _ := checkpoint.OutputName(key)
 				floors[output] = p.Floor
+			}
+			if test.damaged && (r.Damage[0].Segment != CheckpointFile || r.Damage[0].Action != didRebuild) {
+				t.Errorf("the repair names %+v", r.Damage)
 			}
 			if got := floorsOf(b.outputs(floors)); got != test.floors {
 				t.Errorf("positions %s, want %s", got, test.floors)

@@ -21,6 +21,8 @@ type Report struct {
 	Outputs          []Output `json:"outputs"`
 	Notes            []string `json:"notes"` // what an operator may want to know and need not act on
 
+	Wants int64 `json:"wants,omitempty"` // bytes that have to be freed before a repair, which found the disk full, can go on
+
 	Running bool          `json:"running"` // a daemon has the queue open
 	Ledger  []CauseLosses `json:"ledger"`  // history: what the loss ledger tells of, by cause
 }
@@ -113,6 +115,11 @@ func (r *Report) add(d Damage) {
 	case wouldQuarantine, didQuarantine:
 		r.QuarantinedBytes += d.Length
 	}
+}
+
+// tells tells whether damage in the report has cost one of the records from first to last already.
+func (r *Report) tells(first, last uint64) bool {
+	return slices.ContainsFunc(r.Damage, func(d Damage) bool { return d.FirstLost > 0 && d.FirstLost <= last && first <= d.LastLost })
 }
 
 // miss counts what outputs will not get.

@@ -13,8 +13,11 @@ import (
 	"logmule/recovery"
 )
 
+// fsckOptions are the flags of fsck.
+type fsckOptions struct{ deep, asJSON, quiet, mend bool }
+
 func fsckCommand() *cobra.Command {
-	var deep, asJSON, quiet, mend bool
+	var flags fsckOptions
 	cmd := &cobra.Command{
 		Use:   "fsck DIR",
 		Short: "Check every byte of a data directory, and repair it",
@@ -39,26 +42,26 @@ left, 8 it could not be checked or repaired, 16 usage.`,
   logmule fsck /var/lib/logmule --json | jq .clean`,
 		Args: named(cobra.ExactArgs(1)),
 	}
-	cmd.Flags().BoolVar(&mend, "repair", false, "repair it; the daemon must not run")
-	cmd.Flags().BoolVar(&deep, "deep", false, "also decompress and decode every body")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as one JSON object")
-	cmd.Flags().BoolVar(&quiet, "quiet", false, "print nothing when it is clean, and no progress")
+	cmd.Flags().BoolVar(&flags.mend, "repair", false, "repair it; the daemon must not run")
+	cmd.Flags().BoolVar(&flags.deep, "deep", false, "also decompress and decode every body")
+	cmd.Flags().BoolVar(&flags.asJSON, "json", false, "print the report as one JSON object")
+	cmd.Flags().BoolVar(&flags.quiet, "quiet", false, "print nothing when it is clean, and no progress")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if noLetters(args[0]) {
-			return printFsck(cmd.OutOrStdout(), args[0], recovery.NothingThere(noLettersNote), deep, asJSON, quiet)
+			return printFsck(cmd.OutOrStdout(), args[0], recovery.NothingThere(noLettersNote), flags)
 		}
 		ctx, stop := untilInterrupt(cmd.Context())
 		defer stop()
-		bar := newProgress(cmd.ErrOrStderr(), quiet)
-		opt := recovery.CheckOptions{Deep: deep, Progress: bar.show, Source: forward.SourceName}
-		if mend {
+		bar := newProgress(cmd.ErrOrStderr(), flags.quiet)
+		opt := recovery.CheckOptions{Deep: flags.deep, Progress: bar.show, Source: forward.SourceName}
+		if flags.mend {
 			report, err := repair(ctx, args[0], opt, bar)
 			bar.clear()
 			if err != nil {
 				return err
 			}
-			err = printRepair(cmd.OutOrStdout(), args[0], report, deep, asJSON, quiet)
-			noteDeadLetters(cmd.ErrOrStderr(), args[0], quiet)
+			err = printRepair(cmd.OutOrStdout(), args[0], report, flags)
+			noteDeadLetters(cmd.ErrOrStderr(), args[0], flags.quiet)
 			return err
 		}
 		report, err := recovery.Check(ctx, vfs.OS(), args[0], opt)
@@ -67,10 +70,10 @@ left, 8 it could not be checked or repaired, 16 usage.`,
 		if err != nil && !errors.As(err, &unknown) {
 			return fsckFailure(args[0], ctx.Err() != nil, err)
 		}
-		if err := printFsck(cmd.OutOrStdout(), args[0], report, deep, asJSON, quiet); err != nil {
+		if err := printFsck(cmd.OutOrStdout(), args[0], report, flags); err != nil {
 			return err
 		}
-		noteDeadLetters(cmd.ErrOrStderr(), args[0], quiet)
+		noteDeadLetters(cmd.ErrOrStderr(), args[0], flags.quiet)
 		switch {
 		case err != nil: // the report is about the other files
 			return fsckFailure(args[0], false, err)
@@ -89,18 +92,18 @@ func noteDeadLetters(w io.Writer, dir string, quiet bool) {
 	}
 }
 
-func printFsck(w io.Writer, dir string, report recovery.Report, deep, asJSON, quiet bool) error {
+func printFsck(w io.Writer, dir string, report recovery.Report, flags fsckOptions) error {
 	switch {
-	case asJSON:
+	case flags.asJSON:
 		text, err := json.Marshal(report)
 		if err != nil {
 			return &failure{code: exitOperational, err: fmt.Errorf("encode the report: %w", err)}
 		}
 		return write(w, string(text)+"\n")
-	case quiet && report.Clean:
+	case flags.quiet && report.Clean:
 		return nil
 	default:
-		return write(w, fsckPage(dir, report, deep))
+		return write(w, fsckPage(dir, report, flags))
 	}
 }
 

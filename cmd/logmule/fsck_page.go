@@ -17,19 +17,24 @@ const (
 
 // fsckPage is what fsck says to a tired operator: the verdict first, then what is wrong and what is lost, what it means, what
 // was looked at, and what to do.
-func fsckPage(dir string, r recovery.Report, deep bool) string {
+func fsckPage(dir string, r recovery.Report, flags fsckOptions) string {
 	var b strings.Builder
 	v := weigh(r)
+	v.mended = flags.mend
 	fmt.Fprintf(&b, "%s: %s\n", v.verdict(r), dir)
 	if len(r.Damage) > 0 {
 		paragraph(&b, "", v.sentence(r))
 		v.listDamage(&b)
 		paragraph(&b, "", "\nWhat it means: "+v.meaning())
+	} else if v.undone(r) > 0 {
+		paragraph(&b, "", "No damage is new; files that hold bytes whose loss is written down could not be written anew.")
 	}
-	writeChecked(&b, r, deep)
+	writeChecked(&b, r, flags.deep)
 	writeOutputs(&b, r)
 	writeHistory(&b, r.Ledger)
-	if len(r.Damage) > 0 {
+	if v.mended && len(r.Damage)+v.undone(r) > 0 {
+		v.writeMended(&b, dir, r)
+	} else if len(r.Damage) > 0 {
 		v.writeRepair(&b, dir, r)
 	}
 	for i, note := range r.Notes {
@@ -58,9 +63,10 @@ func (v weighed) meaning() string {
 
 // weighed is a report, segment by segment.
 type weighed struct {
-	repaired bool
+	mended   bool // a repair has run
+	repaired bool // and has changed something
 	segments []damagedSegment
-	aside    int   // other files than segments
+	aside    int   // other files than segments: checkpoints.db
 	odd      int   // files that do not belong where they are
 	renamed  int   // of these, those that only have the wrong name
 	gone     int   // places where segment files are missing
@@ -71,7 +77,17 @@ type weighed struct {
 	rebuilt  int   // headers, indexes, trailers, blocks of the parity
 	left     int   // places that a repair does nothing about
 
+	asideLeft bool   // a repair does nothing about it
 	delivered uint64 // lost records that every output had done
+	pending   uint64 // lost records in places that are left as they are: no line of the ledger tells of them yet
+}
+
+// undone is 1 where a repair has not come to its end.
+func (v weighed) undone(r recovery.Report) int {
+	if v.mended && !r.Clean {
+		return 1
+	}
+	return 0
 }
 
 // damagedSegment is a file with what is wrong in it.
@@ -91,7 +107,9 @@ func weigh(r recovery.Report) weighed {
 		switch {
 		case d.Aside():
 			v.aside++
-			v.rebuilt++
+			if v.asideLeft = d.Left(); v.asideLeft {
+				v.left++
+			}
 		case d.Odd():
 			v.odd++
 			if d.Renamed() {
@@ -104,6 +122,9 @@ func weigh(r recovery.Report) weighed {
 			v.nameless = v.nameless || d.Segment == ""
 		case d.Left():
 			v.left++
+			if d.FirstLost > 0 {
+				v.pending += d.LastLost - d.FirstLost + 1
+			}
 		case d.Rebuilt():
 			v.rebuilt++
 		}
@@ -128,12 +149,12 @@ func weigh(r recovery.Report) weighed {
 
 func (v weighed) verdict(r recovery.Report) string {
 	switch {
+	case v.undone(r) > 0:
+		return "DAMAGE IS LEFT"
 	case len(r.Damage) == 0:
 		return "CLEAN"
-	case r.Repaired && r.Clean:
+	case v.mended:
 		return "REPAIRED"
-	case r.Repaired:
-		return "DAMAGE IS LEFT"
 	default:
 		return "DAMAGED"
 	}
@@ -185,12 +206,19 @@ func (v weighed) loss(r recovery.Report) string {
 	}
 	switch v.delivered {
 	case 0:
-		return text
 	case r.LostRecords:
-		return text + ", after every output had delivered them"
+		text += ", after every output had delivered them"
 	default:
-		return fmt.Sprintf("%s, %d of them after every output had delivered them", text, v.delivered)
+		text += fmt.Sprintf(", %d of them after every output had delivered them", v.delivered)
 	}
+	switch v.pending {
+	case 0:
+	case r.LostRecords:
+		text += ", none of them written down yet"
+	default:
+		text += fmt.Sprintf(", %d of them not written down yet", v.pending)
+	}
+	return text
 }
 
 // verb is the form for n of something, now or before a repair.
@@ -242,6 +270,9 @@ func writeDamage(b *strings.Builder, d recovery.Damage, repaired bool) {
 	if d.FirstLost == 0 {
 		paragraph(b, indent, indent+text+"; "+costless(d, repaired)+".")
 		return
+	}
+	if d.Left() {
+		text += "; left as it is"
 	}
 	paragraph(b, indent, indent+text+".")
 	lost := count(d.LastLost-d.FirstLost+1, "record")

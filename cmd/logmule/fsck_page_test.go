@@ -61,6 +61,21 @@ func TestFsckPages(t *testing.T) {
 	left.Repaired = true
 	left.Damage = []recovery.Damage{{Segment: "00000000000000253009-bf5c64ef6d54f65b.seg", Length: 77, Cause: "unreadable", Action: "left as it is"}}
 	left.LostRecords, left.HealedBytes, left.QuarantinedBytes, left.TornTailBytes = 0, 0, 0, 0
+	full := recovery.Report{
+		Segments: 33, Records: 50, Bytes: 1 << 20, FirstSequence: 1, LastSequence: 150, LostRecords: 100, Wants: 868216,
+		Outputs: []recovery.Output{{Name: "hq", Position: 1, Backlog: 150, Missing: 100}},
+		Damage: []recovery.Damage{
+			{Segment: "a.seg", Offset: 4096, Length: 15 << 10, Cause: "checksum", Action: "left as it is", FirstLost: 51, LastLost: 150,
+				Lost: &recovery.Lost{Records: 100, From: at("16:00:00"), To: at("16:00:00"), Outputs: []recovery.LostForOne{{Name: "hq", Missing: 100}}}},
+			{Segment: "b.seg", Offset: 4096, Length: 1, Cause: "checksum", Action: "left as it is"},
+			{Segment: "checkpoints.db", Length: 8192, Cause: "checkpoints", Action: "left as it is"},
+		},
+		Notes: []string{"the disk is full"},
+	}
+	half := full
+	half.Repaired, half.Damage, half.LostRecords, half.QuarantinedBytes = true, append([]recovery.Damage{full.Damage[0]}, full.Damage...), 140, 77
+	half.Damage[0].Segment, half.Damage[0].Action, half.Damage[0].FirstLost, half.Damage[0].LastLost = "0.seg", "quarantined", 1, 40
+	known := recovery.Report{Segments: 33, Records: 50, Bytes: 1 << 20, FirstSequence: 1, LastSequence: 150, Wants: 4096, Notes: []string{"the disk is full"}}
 	healing.Damage, healing.LostRecords, healing.QuarantinedBytes, healing.TornTailBytes, healing.Notes = healing.Damage[:2], 0, 0, 0, nil
 	odd := recovery.Report{
 		Segments: 5, Records: 50, Bytes: 1 << 20, FirstSequence: 1, LastSequence: 50, QuarantinedBytes: 4096 + 77,
@@ -82,14 +97,17 @@ func TestFsckPages(t *testing.T) {
 		},
 	}
 	for name, page := range map[string]string{
-		"damaged":  fsckPage("/var/lib/logmule", damaged, false),
-		"live":     fsckPage("/srv/old logs", live, true),
-		"repaired": fsckPage("/var/lib/logmule", repaired, false),
-		"left":     fsckPage("/var/lib/logmule", left, false),
-		"healing":  fsckPage("/var/lib/logmule", healing, false),
-		"odd":      fsckPage("/var/lib/logmule", odd, false),
-		"clean":    fsckPage("/var/lib/logmule", clean, false),
-		"empty":    fsckPage("/var/lib/logmule", recovery.Report{Clean: true}, true),
+		"damaged":  fsckPage("/var/lib/logmule", damaged, fsckOptions{}),
+		"live":     fsckPage("/srv/old logs", live, fsckOptions{deep: true}),
+		"repaired": fsckPage("/var/lib/logmule", repaired, fsckOptions{mend: true}),
+		"left":     fsckPage("/var/lib/logmule", left, fsckOptions{mend: true}),
+		"healing":  fsckPage("/var/lib/logmule", healing, fsckOptions{}),
+		"full":     fsckPage("/var/lib/logmule", full, fsckOptions{mend: true}),
+		"half":     fsckPage("/var/lib/logmule", half, fsckOptions{mend: true}),
+		"known":    fsckPage("/var/lib/logmule", known, fsckOptions{mend: true}),
+		"odd":      fsckPage("/var/lib/logmule", odd, fsckOptions{}),
+		"clean":    fsckPage("/var/lib/logmule", clean, fsckOptions{}),
+		"empty":    fsckPage("/var/lib/logmule", recovery.Report{Clean: true}, fsckOptions{deep: true}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join("testdata", "pages", name+".page")
@@ -122,7 +140,7 @@ func TestLongFsckPage(t *testing.T) {
 			r.Damage = append(r.Damage, recovery.Damage{Segment: strings.Repeat("x", i+1), Length: 1, Cause: "checksum", Action: "would heal"})
 		}
 	}
-	page := fsckPage("d", r, false)
+	page := fsckPage("d", r, fsckOptions{})
 	for _, want := range []string{"100 of 100 segments are damaged; all of them heal completely; no record is lost.", "... and 80 segments more; --json lists all", "... and 24 places more"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not in\n%s", want, page)

@@ -7,18 +7,23 @@ import (
 	"logmule/recovery"
 )
 
-// writeRepair says what a repair will do or has done, what to type, and what happens without it.
-func (v weighed) writeRepair(b *strings.Builder, dir string, r recovery.Report) {
-	if r.Repaired {
-		b.WriteString("\nWhat --repair did:\n")
-		v.writeDeeds(b, r, true)
-		if v.left > 0 || !r.Clean {
-			paragraph(b, "", "\nWhat to do: see to what is left as it is, above and in the notes, then run the same command again.")
-		} else {
-			paragraph(b, "", "\nWhat to do: start the daemon. \"logmule fsck\" finds nothing more, and \"logmule quarantine list\" shows what was kept.")
-		}
-		return
+// writeMended says what a repair has done, and what to do next.
+func (v weighed) writeMended(b *strings.Builder, dir string, r recovery.Report) {
+	b.WriteString("\nWhat --repair did:\n")
+	v.writeDeeds(b, r, true)
+	switch {
+	case r.Clean:
+		paragraph(b, "", "\nWhat to do: start the daemon. \"logmule fsck\" finds nothing more, and \"logmule quarantine list\" shows what was kept.")
+	case r.Wants > 0:
+		paragraph(b, "", fmt.Sprintf("\nWhat to type: the disk is full. Free at least %d bytes there, then run it again:", r.Wants))
+		fmt.Fprintf(b, "\n    logmule fsck %s --repair\n", shellWord(dir))
+	default:
+		paragraph(b, "", "\nWhat to do: see to what is left as it is, above and in the notes, then run the same command again.")
 	}
+}
+
+// writeRepair says what a repair will do, what to type, and what happens without it.
+func (v weighed) writeRepair(b *strings.Builder, dir string, r recovery.Report) {
 	b.WriteString("\nWhat --repair will do:\n")
 	v.writeDeeds(b, r, false)
 	b.WriteString("\nWhat to type:\n\n")
@@ -51,7 +56,10 @@ func (v weighed) writeDeeds(b *strings.Builder, r recovery.Report, done bool) {
 		say("make good %s from the parity, bit for bit", "made good %s from the parity, bit for bit", size(v.healed))
 	}
 	if v.rebuilt > 0 {
-		say("rebuild in %s what holds no records: header, index, parity, trailer or checkpoints.db", "rebuilt in %s what holds no records: header, index, parity, trailer or checkpoints.db", count(uint64(v.rebuilt), "place"))
+		say("rebuild in %s what holds no records: header, index, parity or trailer", "rebuilt in %s what holds no records: header, index, parity or trailer", count(uint64(v.rebuilt), "place"))
+	}
+	if v.aside > 0 && !v.asideLeft {
+		say("make checkpoints.db again, of what is sound in it and of the positions in the log", "made checkpoints.db again, of what was sound in it and of the positions in the log")
 	}
 	if v.renamed > 0 {
 		say("give %s the name that it has by what is in it", "gave %s the name that it has by what is in it", count(uint64(v.renamed), "file"))
@@ -62,14 +70,22 @@ func (v weighed) writeDeeds(b *strings.Builder, r recovery.Report, done bool) {
 	if v.kept > 0 {
 		say("copy %s that nothing gives back to quarantine/", "copied %s that nothing gives back to quarantine/", size(v.kept))
 	}
-	if r.LostRecords > 0 {
-		say("write %s down as lost in losses.jsonl; from then on they are history", "wrote %s down as lost in losses.jsonl; they are history now", count(r.LostRecords, "record"))
+	if told := r.LostRecords - min(v.pending, r.LostRecords); told > 0 {
+		say("write %s down as lost in losses.jsonl; from then on they are history", "wrote %s down as lost in losses.jsonl; they are history now", count(told, "record"))
 	}
 	if r.TornTailBytes > 0 {
 		say("cut off %s of torn tail", "cut off %s of torn tail", size(r.TornTailBytes))
 	}
 	if v.left > 0 {
-		say("leave %s as it is, for you to settle", "left %s as it is, for you to settle", count(uint64(v.left), "place"))
+		as := "they are"
+		if v.left == 1 {
+			as = "it is"
+		}
+		say("leave %s as %s, for you to settle", "left %s as %s, for you to settle", count(uint64(v.left), "place"), as)
+	}
+	if v.mended && !r.Repaired {
+		say("", "changed nothing")
+		return
 	}
 	say("touch no record that is whole; every file that it replaces stays in quarantine/ as it was, for which there has to be room; "+
 		"it may be interrupted and run again", "no record that is whole was touched; every file that was replaced is in quarantine/ as it was")

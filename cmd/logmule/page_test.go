@@ -24,7 +24,7 @@ func TestFsckOutput(t *testing.T) {
 		"quiet json":    {clean, true, true, "{"},
 	} {
 		var b bytes.Buffer
-		if err := printFsck(&b, "d", c.report, false, c.asJSON, c.quiet); err != nil {
+		if err := printFsck(&b, "d", c.report, fsckOptions{asJSON: c.asJSON, quiet: c.quiet}); err != nil {
 			t.Fatal(err)
 		}
 		if got := b.String(); !strings.HasPrefix(got, c.want) || (c.want == "") != (got == "") {

@@ -28,9 +28,9 @@ func repair(ctx context.Context, dir string, opt recovery.CheckOptions, bar *pro
 
 // printRepair prints the report. The status that it returns is 0 where nothing was damaged, 1 where all that was is put right,
 // 4 where some is left.
-func printRepair(w io.Writer, dir string, r recovery.Report, deep, asJSON, quiet bool) error {
-	quiet = quiet && len(r.Damage) == 0 // what it has done is to be seen
-	switch err := printFsck(w, dir, r, deep, asJSON, quiet); {
+func printRepair(w io.Writer, dir string, r recovery.Report, flags fsckOptions) error {
+	flags.quiet = flags.quiet && len(r.Damage) == 0 // what it has done is to be seen
+	switch err := printFsck(w, dir, r, flags); {
 	case err != nil:
 		return err
 	case !r.Clean:
