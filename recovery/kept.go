@@ -57,7 +57,7 @@ func ListQuarantine(fsys vfs.FS, dir string) ([]Kept, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &keptLook{fsys: fsys, dir: dir}
+	l := &keptLook{fsys: fsys, dir: dir, all: slices.Clone(all)}
 	if err := l.readLedger(); err != nil {
 		return nil, err
 	}
@@ -175,6 +175,7 @@ var policies = []string{CauseRewind, CauseEpoch, CauseBacklog, CauseForgotten, "
 type keptLook struct {
 	fsys vfs.FS
 	dir  string
+	all  []Kept // that are there; none: nobody asks what else has the same bytes
 
 	losses map[string][]Loss // by the copy of the bytes, relative to the data directory
 	lost   checkpoint.Ranges // sequences that damage has cost some output
@@ -221,7 +222,10 @@ func (l *keptLook) explain(k *Kept) {
 		k.Cause, k.Replaced, k.LosesNothing = "damaged", true, true
 		k.Why = "a new database was made of what is sound in it and of the positions in the log"
 	case KeptBytes:
+		others := l.twins(k, KeptSegment)
 		switch {
+		case len(others) > 0 && (len(k.Lost) > 0 || k.Count > 0):
+			k.Why = fmt.Sprintf("a copy of bytes in which records were lost; they stand in %s too, as long as that is kept", others[0].Name)
 		case len(k.Lost) > 0 || k.Count > 0:
 			k.Why = "the only copy of bytes in which records were lost"
 		case k.Cause != "":
@@ -256,7 +260,7 @@ func (l *keptLook) explainSegment(k *Kept) {
 	k.Replaced = there
 	switch lost := l.lost.Without(k.named.First, last); {
 	case len(h.Bad) > 0:
-		k.Why = fmt.Sprintf("parity could not give back all of it: this is the only copy of %d bytes as they were", spanned(h.Bad))
+		k.Why = l.unhealed(k, h.Bad)
 	case checkpoint.Ranges(lost).Count() < last-k.named.First+1 || l.bad > 0 && !there:
 		k.Why = "all that was in it can be restored, and the loss ledger tells of records of that segment that were lost later: they may be in here"
 	case whole:

@@ -48,14 +48,21 @@ func FindQuarantined(fsys vfs.FS, dir, name string) (Kept, error) {
 		if k.Name != name {
 			continue
 		}
-		l := &keptLook{fsys: fsys, dir: dir}
+		l := &keptLook{fsys: fsys, dir: dir, all: all}
 		if err := l.readLedger(); err != nil {
 			return Kept{}, err
 		}
 		l.explain(&k)
 		return k, nil
 	}
-	return Kept{}, fmt.Errorf("there is no %s in the %s of %s: %w", name, quarantineDir, dir, fs.ErrNotExist)
+	return Kept{}, &NotKeptError{Name: name, Dir: dir}
+}
+
+// NotKeptError says that no file in quarantine has a name.
+type NotKeptError struct{ Name, Dir string }
+
+func (e *NotKeptError) Error() string {
+	return fmt.Sprintf("there is no %q in the %s of %s", e.Name, quarantineDir, e.Dir)
 }
 
 // OpenQuarantined opens a file in the quarantine of dir for reading.

@@ -69,6 +69,15 @@ func holds(fsys vfs.FS, path string, want *io.SectionReader) (bool, error) {
 	if err != nil || size != want.Size() {
 		return false, err
 	}
+	if same, err := isSame(f, want); !same || err != nil {
+		return false, err
+	}
+	return true, f.Sync()
+}
+
+// isSame tells whether a file begins with these bytes. The error is one of reading them.
+func isSame(f io.ReaderAt, want *io.SectionReader) (bool, error) {
+	size := want.Size()
 	a, b := make([]byte, min(copyBlock, size)), make([]byte, min(copyBlock, size))
 	for at := int64(0); at < size; at += copyBlock {
 		n := min(copyBlock, size-at)
@@ -82,7 +91,7 @@ func holds(fsys vfs.FS, path string, want *io.SectionReader) (bool, error) {
 			return false, nil
 		}
 	}
-	return true, f.Sync()
+	return true, nil
 }
 
 func writeCopy(fsys vfs.FS, path string, from *io.SectionReader) error {

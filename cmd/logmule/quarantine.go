@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -144,9 +145,17 @@ func exportKept(stdout io.Writer, dir, name, to string) error {
 		}
 		return nil
 	}
+	if err := copyToNew(to, from); err != nil {
+		return &failure{code: exitOperational, err: fmt.Errorf("export: %w", err), hint: targetHint(err)}
+	}
+	return nil
+}
+
+// copyToNew writes a file that is not there yet.
+func copyToNew(to string, from io.Reader) error {
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%s is there already; name another file", to)
+		return fmt.Errorf("%s is there already", to)
 	}
 	if err != nil {
 		return err
@@ -161,11 +170,29 @@ func exportKept(stdout io.Writer, dir, name, to string) error {
 	return nil
 }
 
+// targetHint is the next step where a file cannot be written.
+func targetHint(err error) string {
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return "name a FILE in a directory that is there"
+	case errors.Is(err, os.ErrPermission):
+		return "name a FILE in a directory that this user may write to"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "name a FILE on a disk with more room"
+	}
+	return "name another file"
+}
+
 // quarantineFailure explains why nothing can be done with a quarantine.
 func quarantineFailure(what, dir string, err error) error {
 	hint := dirHint(err)
-	if errors.Is(err, os.ErrNotExist) && recovery.IsDataDir(vfs.OS(), dir) == nil {
-		hint = fmt.Sprintf("%q shows the names", "logmule quarantine list "+dir)
+	var target *failure
+	if errors.As(err, &target) {
+		return target
+	}
+	var none *recovery.NotKeptError
+	if errors.As(err, &none) {
+		hint = fmt.Sprintf("%q shows the names", "logmule quarantine list "+shellWord(dir))
 	}
 	return &failure{code: exitOperational, err: fmt.Errorf("%s: %w", what, err), hint: hint}
 }

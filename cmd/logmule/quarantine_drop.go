@@ -88,7 +88,7 @@ func chosen(all []recovery.Kept, names []string, before time.Time) ([]recovery.K
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(k recovery.Kept) bool { return k.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no %s in quarantine, and nothing was dropped; \"logmule quarantine list\" shows the names", name)
+			return nil, fmt.Errorf("there is no %q in quarantine, and nothing was dropped; \"logmule quarantine list\" shows the names", name)
 		}
 		found = append(found, all[i])
 	}

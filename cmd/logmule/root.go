@@ -110,9 +110,15 @@ func (f *failure) print(w io.Writer) {
 	if at := strings.LastIndex(what, "; "); hint == "" && at >= 0 && !strings.Contains(what, "\n") {
 		what, hint = what[:at], what[at+2:]
 	}
-	fmt.Fprintf(w, "logmule: %s\n", strings.ReplaceAll(what, "\n", "\nlogmule: "))
-	if hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", hint)
+	for line := range strings.SplitSeq(what, "\n") {
+		fmt.Fprintf(w, "logmule: %s\n", clean(line))
+	}
+	lead := "hint: "
+	for line := range strings.SplitSeq(hint, "\n") {
+		if hint != "" {
+			fmt.Fprintf(w, "%s%s\n", lead, clean(line))
+		}
+		lead = ""
 	}
 }
 
