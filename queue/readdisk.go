@@ -112,7 +112,7 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 		_, gone := r.q.opt.FS.Stat(r.q.segmentDir())
 		if !errors.Is(err, fs.ErrNotExist) || gone != nil {
 			// Too many open files, or a file system that is away for a while: the records are still there.
-			return lost, fmt.Errorf("open segment: %w", err)
+			return lost, fmt.Errorf("open segment: %w", r.q.whoMay(err))
 		}
 		lost = checkpoint.Range{First: r.next, Last: in.last.Load()}
 		r.q.noteDamage(in, nil, 0, 0, lost, "missing segment", err)

@@ -66,7 +66,7 @@ func (q *Queue) scrubAll() (whole bool, refused error) {
 			return false, refused
 		}
 		if err != nil && refused == nil && q.files.holds(f) && !errors.Is(err, segment.ErrNoTrailer) {
-			refused = fmt.Errorf("scrub %s: %w", f.path, err)
+			refused = fmt.Errorf("scrub %s: %w", f.path, q.whoMay(err))
 		}
 	}
 	return refused == nil, refused
