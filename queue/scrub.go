@@ -77,7 +77,11 @@ func (q *Queue) scrubFile(f *file) error {
 	if q.vouch(f) {
 		return errSortedOut
 	}
-	handle, err := q.opt.FS.Open(f.path)
+	handle, err := q.openFile(f)
+	if errors.Is(err, errAbsent) && q.files.holds(f) {
+		q.giveUp(f, err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
