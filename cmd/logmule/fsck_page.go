@@ -21,7 +21,7 @@ func fsckPage(dir string, r recovery.Report, flags fsckOptions) string {
 	var b strings.Builder
 	v := weigh(r)
 	v.mended = flags.mend
-	fmt.Fprintf(&b, "%s: %s\n", v.verdict(r), dir)
+	fmt.Fprintf(&b, "%s: %s\n", v.verdict(r), clean(dir))
 	if len(r.Damage) > 0 {
 		paragraph(&b, "", v.sentence(r))
 		v.listDamage(&b)

@@ -153,7 +153,7 @@ func TestLongFsckPage(t *testing.T) {
 
 func TestShellWord(t *testing.T) {
 	for word, want := range map[string]string{
-		"/var/lib/logmule": "/var/lib/logmule", "-x": "./-x", "a b": "'a b'", "it's": `'it'\''s'`, "": "''", "a$b": "'a$b'",
+		"/var/lib/logmule": "/var/lib/logmule", "-x": "./-x", "a b": "'a b'", "it's": `'it'\''s'`, "": "''", "a$b": "'a$b'", "a\x1b\n'b\\": `$'a\x1b\n\'b\\'`,
 	} {
 		if got := shellWord(word); got != want {
 			t.Errorf("%q: got %s, want %s", word, got, want)

@@ -103,5 +103,8 @@ func shellWord(s string) string {
 	if s != "" && !strings.ContainsFunc(s, special) {
 		return s
 	}
+	if clean(s) != s { // no name moves the cursor
+		return "$'" + clean(strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s)) + "'"
+	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -12,7 +12,7 @@ import (
 func quarantinePage(dir string, all []recovery.Kept) string {
 	var b strings.Builder
 	if len(all) == 0 {
-		return fmt.Sprintf("%s: nothing is in quarantine\n", dir)
+		return fmt.Sprintf("%s: nothing is in quarantine\n", clean(dir))
 	}
 	var safe []recovery.Kept
 	for _, k := range all {
@@ -20,20 +20,20 @@ func quarantinePage(dir string, all []recovery.Kept) string {
 			safe = append(safe, k)
 		}
 	}
-	fmt.Fprintf(&b, "%s: %s in quarantine, %s, which count in max_size\n\n", dir, count(uint64(len(all)), "file"), size(roomOf(all)))
+	fmt.Fprintf(&b, "%s: %s in quarantine, %s, which count in max_size\n\n", clean(dir), count(uint64(len(all)), "file"), size(roomOf(all)))
 	table(&b, "NAME\tSIZE\tSINCE\tBYTES OF THE SEGMENT\tCAUSE\tLOST SEQUENCES\tDROPPING IT", func(row func(...any)) {
 		for _, k := range all {
 			row(clean(k.Name), size(k.Size), moment(k.Since), keptRange(k), clean(k.Cause), keptLost(k), verdict(k))
 		}
 	})
-	fmt.Fprintf(&b, "\nlogmule quarantine show %s NAME    says more of one\n", dir)
+	fmt.Fprintf(&b, "\nlogmule quarantine show %s NAME    says more of one\n", shellWord(dir))
 	switch {
 	case len(safe) == len(all):
-		fmt.Fprintf(&b, "logmule quarantine drop %s --all   frees %s; nothing is lost with it\n", dir, size(roomOf(all)))
+		fmt.Fprintf(&b, "logmule quarantine drop %s --all   frees %s; nothing is lost with it\n", shellWord(dir), size(roomOf(all)))
 	case len(safe) > 0:
-		fmt.Fprintf(&b, "logmule quarantine drop %s NAME... frees the room; %s of %s lose nothing\n", dir, count(uint64(len(safe)), "file"), size(roomOf(safe)))
+		fmt.Fprintf(&b, "logmule quarantine drop %s NAME... frees the room; %s of %s lose nothing\n", shellWord(dir), count(uint64(len(safe)), "file"), size(roomOf(safe)))
 	default:
-		fmt.Fprintf(&b, "logmule quarantine drop %s NAME... frees the room, when nobody wants the bytes any more\n", dir)
+		fmt.Fprintf(&b, "logmule quarantine drop %s NAME... frees the room, when nobody wants the bytes any more\n", shellWord(dir))
 	}
 	return b.String()
 }
@@ -109,7 +109,7 @@ func keptPage(dir string, c recovery.KeptContent) string {
 		dump(&b, c)
 	}
 	if c.LosesNothing {
-		fmt.Fprintf(&b, "\nNothing is lost by dropping it: logmule quarantine drop %s %s\n", dir, clean(c.Name))
+		fmt.Fprintf(&b, "\nNothing is lost by dropping it: logmule quarantine drop %s %s\n", shellWord(dir), shellWord(c.Name))
 	}
 	return b.String()
 }

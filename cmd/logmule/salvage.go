@@ -222,7 +222,7 @@ func (s *salvaging) noQueue(dir string, err error) error {
 		return &failure{code: exitFailed, err: err, hint: "each queue has a directory of its own:" + b.String()}
 	case errors.Is(err, hekaqueue.ErrNoQueue) && recovery.IsDataDir(vfs.OS(), dir) == nil:
 		return &failure{code: exitFailed, err: fmt.Errorf("%s is a data directory of logmule, not a queue of Heka", dir),
-			hint: fmt.Sprintf("\"logmule fsck %s\" checks it, \"logmule cat %s\" prints its records", dir, dir)}
+			hint: fmt.Sprintf("\"logmule fsck %s\" checks it, \"logmule cat %s\" prints its records", shellWord(dir), shellWord(dir))}
 	case errors.Is(err, fs.ErrPermission) && s.into != "":
 		return &failure{code: exitFailed, err: fmt.Errorf("salvage %s: %w", dir, err),
 			hint: "the user that the daemon runs as has to read it: copy the directory, under the same name, and give the copy to that user (chown -R)"}

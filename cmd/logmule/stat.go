@@ -138,7 +138,7 @@ func statPage(dir string, s recovery.Survey, dead *deadLetters, now time.Time) s
 	if s.Running {
 		state = "a daemon runs"
 	}
-	fmt.Fprintf(&b, "%s: queue %s, opened %s, %s\n", dir, dash(s.Queue), count(s.Starts, "time"), state)
+	fmt.Fprintf(&b, "%s: queue %s, opened %s, %s\n", clean(dir), dash(s.Queue), count(s.Starts, "time"), state)
 	fmt.Fprintf(&b, "%s in %s, %s", count(s.Records, "record"), count(uint64(len(s.Segments)), "segment"), size(s.Bytes))
 	if s.Records > 0 {
 		fmt.Fprintf(&b, ", sequences %d to %d", s.FirstSequence, s.LastSequence)
@@ -179,10 +179,10 @@ func statPage(dir string, s recovery.Survey, dead *deadLetters, now time.Time) s
 		paragraph(&b, "    ", "  - "+clean(c.Line()))
 	}
 	if s.Quarantine > 0 {
-		fmt.Fprintf(&b, "\nquarantine: %s, %s; \"logmule quarantine list %s\" explains it\n", count(uint64(s.Quarantine), "file"), size(s.Quarantined), dir)
+		fmt.Fprintf(&b, "\nquarantine: %s, %s; \"logmule quarantine list %s\" explains it\n", count(uint64(s.Quarantine), "file"), size(s.Quarantined), shellWord(dir))
 	}
 	if dead != nil {
-		fmt.Fprintf(&b, "\n%s in %s, %d replayed; \"logmule cat\" shows why, \"logmule replay\" puts them back\n", count(dead.Records, "dead letter"), dead.dir, dead.Replayed)
+		fmt.Fprintf(&b, "\n%s in %s, %d replayed; \"logmule cat\" shows why, \"logmule replay\" puts them back\n", count(dead.Records, "dead letter"), clean(dead.dir), dead.Replayed)
 		if dead.Lost > 0 {
 			fmt.Fprintf(&b, "%s lost, says the loss ledger there, losses.jsonl\n", count(dead.Lost, "dead letter"))
 		}
