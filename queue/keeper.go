@@ -133,7 +133,11 @@ func (q *Queue) saveCheckpoints() error {
 	if len(positions) == 0 {
 		return nil
 	}
-	if err := q.store.Save(positions); err != nil {
+	err := q.store.Save(positions)
+	if err != nil && q.clearWay() {
+		err = q.store.Save(positions)
+	}
+	if err != nil {
 		return err
 	}
 	for r, version := range versions {

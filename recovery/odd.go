@@ -29,9 +29,9 @@ func (o Odd) String() string {
 const reserveFile = "reserve"
 
 // oddNames finds what stands in the place of the queue's own files and directories. A symbolic link in the place of a directory
-// may be an operator's, who wants it elsewhere.
+// may be an operator's, who wants it elsewhere. The quarantine comes first: the others go there.
 func oddNames(fsys vfs.FS, dir string) (odd []Odd) {
-	for _, name := range []string{LockFile, identityFile, ledgerFile, CheckpointFile, RecentFile, reserveFile, SegmentDir, quarantineDir} {
+	for _, name := range []string{quarantineDir, LockFile, identityFile, ledgerFile, CheckpointFile, RecentFile, reserveFile, SegmentDir} {
 		temp := name + ".tmp"
 		for _, n := range []string{name, temp} {
 			info, err := fsys.Stat(filepath.Join(dir, n))
@@ -54,20 +54,37 @@ func oddNames(fsys vfs.FS, dir string) (odd []Odd) {
 func SetAside(fsys vfs.FS, dir string) ([]Odd, error) {
 	odd := oddNames(fsys, dir)
 	for i := range odd {
-		path, into := filepath.Join(dir, odd[i].Name), quarantineDir
-		if odd[i].Name == quarantineDir {
-			into = "."
+		if err := odd[i].setAside(fsys, dir); err != nil {
+			return odd[:i], err
 		}
-		to, err := moveAway(fsys, dir, path, into)
-		if err == nil {
-			err = fsys.SyncDir(dir)
-		}
-		if err != nil {
-			return odd[:i], fmt.Errorf("set aside what stands at %s, %s: %w; move it away", path, odd[i].Kind, err)
-		}
-		odd[i].To = to
 	}
 	return odd, nil
+}
+
+// ClearQuarantine is SetAside for the quarantine of an open queue alone, whose other files are in use. nil: nothing is odd.
+func ClearQuarantine(fsys vfs.FS, dir string) (*Odd, error) {
+	for _, o := range oddNames(fsys, dir) {
+		if o.Name == quarantineDir {
+			return &o, o.setAside(fsys, dir)
+		}
+	}
+	return nil, nil
+}
+
+func (o *Odd) setAside(fsys vfs.FS, dir string) error {
+	path, into := filepath.Join(dir, o.Name), quarantineDir
+	if o.Name == quarantineDir {
+		into = "."
+	}
+	to, err := moveAway(fsys, dir, path, into)
+	if err == nil {
+		err = fsys.SyncDir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("set aside what stands at %s, %s: %w; move it away", path, o.Kind, err)
+	}
+	o.To = to
+	return nil
 }
 
 // moveAway renames what stands at path to into/<its name>.damaged.N in the data directory, without opening it.
