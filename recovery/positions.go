@@ -167,14 +167,14 @@ func split(values map[string][]byte) (outputs map[string]checkpoint.Position, ot
 	return outputs, others, bad
 }
 
-// stored are the positions beside the log, as far as they are sound. whole: the database was read, and what it has, or has lost, a
-// start has no more of either.
+// stored are the positions beside the log, as far as they are sound. whole: there is a database; else what is not there may have been
+// delivered and deleted for positions that nothing tells of.
 func stored(fsys vfs.FS, dir string, database bool) (all map[string]checkpoint.Position, whole bool) {
 	all = make(map[string]checkpoint.Position)
 	if database {
-		found, _, err := checkpoint.Examine(fsys, filepath.Join(dir, CheckpointFile))
+		found, findings, err := checkpoint.Examine(fsys, filepath.Join(dir, CheckpointFile))
 		maps.Copy(all, found)
-		whole = err == nil
+		whole = err == nil && !slices.Contains(findings, checkpoint.Missing)
 	}
 	for key, p := range checkpoint.ReadRecent(fsys, filepath.Join(dir, RecentFile)) {
 		all[key] = checkpoint.Latest(p, all[key])
