@@ -56,13 +56,15 @@ func (q *Queue) Reader(output string, start StartAt) *Reader {
 	q.trimming.Lock() // a new one begins behind what is being deleted
 	defer q.trimming.Unlock()
 	q.outputs.Lock()
+	floor := uint64(0)
+	for q.readers[output] == nil && floor == 0 {
+		q.outputs.Unlock() // files may have to be looked at
+		floor = q.startOf(start)
+		q.outputs.Lock()
+	}
 	defer q.outputs.Unlock()
 	r := q.readers[output]
 	if r == nil {
-		floor := q.files.first(q.mark.Load())
-		if start == Newest {
-			floor = q.mark.Load() + 1
-		}
 		r = q.knownReader(output, checkpoint.Position{Stream: q.forgetting.end(output), Floor: floor})
 		r.version++ // saved at once: from now on the queue holds records for this output
 		r.durable = 0
@@ -75,15 +77,29 @@ func (q *Queue) Reader(output string, start StartAt) *Reader {
 	return r
 }
 
+// reader is the output that the queue knows by this name, nil where it knows none.
+func (q *Queue) reader(output string) *Reader {
+	q.outputs.Lock()
+	defer q.outputs.Unlock()
+	return q.readers[output]
+}
+
+// startOf is where a new output begins.
+func (q *Queue) startOf(start StartAt) uint64 {
+	if start == Newest {
+		return q.mark.Load() + 1
+	}
+	return q.oldest()
+}
+
 // Preview is a reader that leaves no trace: it begins where the output stands, and its end leaves the output there. Nothing
 // is Done with it.
 func (q *Queue) Preview(output string) *Reader {
-	pos := checkpoint.Position{Floor: q.files.first(q.mark.Load())}
-	q.outputs.Lock()
-	known := q.readers[output]
-	q.outputs.Unlock()
-	if known != nil {
+	var pos checkpoint.Position
+	if known := q.reader(output); known != nil {
 		pos, _ = known.position(q.epoch)
+	} else {
+		pos.Floor = q.oldest()
 	}
 	r := q.knownReader(output, pos)
 	r.next, r.preview = r.floor, true

@@ -94,6 +94,13 @@ func (q *Queue) vouchOldest() {
 	}
 }
 
+// oldest is where a reader begins that wants all there is. The oldest file may have a later name: all are looked at.
+func (q *Queue) oldest() uint64 {
+	for q.vouchAll() {
+	}
+	return q.files.first(q.mark.Load())
+}
+
 // vouchAll is for a reader that misses records, before it says that they are lost: they may be in a file with another name.
 func (q *Queue) vouchAll() (changed bool) {
 	for _, f := range q.files.snapshot() {

@@ -26,6 +26,7 @@ func (c *checker) describe(found []finding) error {
 	}
 	c.unsealed()
 	c.database()
+	c.before()
 	for _, p := range c.parts {
 		if p.opaque && !p.gone && p.newer == nil {
 			r.add(Damage{Segment: p.name.String(), Length: p.size, Cause: causeUnreadable, Action: didNothing})
@@ -42,6 +43,21 @@ func (c *checker) describe(found []finding) error {
 	})
 	r.Running, r.Ledger = c.live, c.sums.causes.all()
 	return nil
+}
+
+// before tells of outputs that stand before the oldest record where nothing says whether what is not there had been delivered.
+// Those that start and repair then write down as lost may have been.
+func (c *checker) before() {
+	oldest := c.report.FirstSequence
+	if c.live || c.whole || oldest == 0 {
+		return
+	}
+	for _, o := range c.report.Outputs {
+		if o.Position < oldest {
+			c.report.note(fmt.Sprintf("without %s nobody can tell whether output %s had been sent records %d to %d, which are not there: the log has it at %d, and may be "+
+				"a second behind; the next start, and --repair, write them down as lost", CheckpointFile, o.Name, o.Position, oldest-1, o.Position))
+		}
+	}
 }
 
 // database looks at the checkpoint database, unless a daemon writes it. One that is missing is no damage.

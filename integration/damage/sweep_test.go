@@ -44,7 +44,8 @@ func TestEveryByte(t *testing.T) {
 					for by := range ways {
 						j := w.flip(t, spots[n], by)
 						sum.add(j)
-						if sum.report(t, j, func() string { return fmt.Sprintf("%v, then %v:\n\t%v", spots[n], by, j.err()) }) {
+						if j.err() != nil {
+							t.Error(fmt.Sprintf("%v, then %v:\n\t%v", spots[n], by, j.err()))
 							failed.Add(1)
 						}
 					}

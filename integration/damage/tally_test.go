@@ -15,9 +15,8 @@ const mostFailures = 8
 
 // tally adds up what runs came to.
 type tally struct {
-	mu    sync.Mutex // guards everything below
-	by    [ways]counts
-	known map[string]int // runs that showed an open fault
+	mu sync.Mutex // guards by
+	by [ways]counts
 }
 
 // counts are those of one way.
@@ -56,27 +55,6 @@ func (s *tally) add(j *trial) {
 	}
 }
 
-// report fails the test with what is wrong, or counts it where it is known and this is no long run.
-func (s *tally) report(t testing.TB, j *trial, text func() string) (failed bool) {
-	t.Helper()
-	if j.err() == nil {
-		return false
-	}
-	if faults := j.known(); faults != nil && level(t) != "long" {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.known == nil {
-			s.known = map[string]int{}
-		}
-		for _, what := range faults {
-			s.known[what]++
-		}
-		return false
-	}
-	t.Error(text())
-	return true
-}
-
 // rows are one for each way, for the page.
 func (s *tally) rows(t testing.TB, fault string, began time.Time) {
 	t.Helper()
@@ -91,7 +69,4 @@ func (s *tally) rows(t testing.TB, fault string, began time.Time) {
 	}
 	took := time.Since(began)
 	t.Logf("%d runs in %v, %.0f a second", runs, took.Round(time.Millisecond), float64(runs)/took.Seconds())
-	for _, what := range sorted(s.known) {
-		t.Logf("open: %s: in %d runs", what, s.known[what])
-	}
 }
