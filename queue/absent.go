@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 
@@ -50,9 +51,10 @@ func (q *Queue) openNamed(f *file) (vfs.File, error) {
 	}
 	size, err := handle.Size()
 	if err == nil {
+		_, refused := handle.ReadAt(make([]byte, segment.HeaderSize), 0)
 		h, herr := segment.ReadHeader(handle, size, f.name)
-		if herr == nil && h.Name() == f.name {
-			return handle, nil
+		if herr == nil && h.Name() == f.name || refused != nil && refused != io.EOF {
+			return handle, nil // who reads a disk that refuses meets the same error, and waits
 		}
 		err = fmt.Errorf("open segment %s: %w", f.path, errOther)
 	}
