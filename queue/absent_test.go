@@ -61,6 +61,12 @@ func TestNamesTakenLive(t *testing.T) {
 		"neighbours":        func(b *bench, names []segment.Name) { swap(b, names[0], names[1]) },
 		"a foreign name":    func(b *bench, names []segment.Name) { b.rename(segPath(names[2]), other) },
 		"the oldest's name": func(b *bench, names []segment.Name) { b.rename(segPath(names[0]), other) },
+		"a directory in its place": func(b *bench, names []segment.Name) {
+			b.rename(segPath(names[2]), other)
+			if err := b.fsys.MkdirAll(segPath(names[2])); err != nil {
+				b.Fatal(err)
+			}
+		},
 		"noise in its place": func(b *bench, names []segment.Name) {
 			b.rename(segPath(names[2]), other)
 			b.put(names[2], []byte("noise"))
@@ -157,5 +163,36 @@ func (b *bench) isAbsent(gone segment.Name, last uint64) {
 	all := b.ledger()
 	if len(all) != 1 || all[0].First != gone.First || all[0].Last != last || all[0].Segment != gone.String() || all[0].Cause != "missing segment" {
 		b.Errorf("the ledger has %+v", all)
+	}
+}
+
+// TestNameOccupied: a file that a newer logmule has written is not replaced by the segment whose name it has. That waits for its name,
+// nothing of it is lost, and it comes when the way is free.
+func TestNameOccupied(t *testing.T) {
+	for _, later := range []bool{false, true} { // a start meets it, or the open queue
+		b, want, names := filled(t, false)
+		h := segment.Header{Queue: b.q.id, Epoch: segment.Epoch{Starts: 9, Random: 1}, Salt: 7, First: names[2].First, Size: 1 << 16, Incompat: 1 << 30}
+		newer := h.Encode()
+		if later {
+			b.close()
+		}
+		b.rename(segPath(names[2]), segPath(segment.Name{First: 4999, Salt: 7}))
+		b.put(names[2], newer)
+		if later {
+			b.open()
+		}
+		r := b.q.Reader("out", Oldest)
+		before := int(names[2].First - 1)
+		got := b.got(r, before)
+		var f segment.Frame
+		if _, err := r.Next(b.ctx, &f); err == nil || len(b.ledger()) > 0 {
+			t.Fatalf("record %d, %v, the ledger has %+v", f.First, err, b.ledger())
+		}
+		if !slices.Equal(b.content(names[2]), newer) {
+			t.Error("the newer file was replaced")
+		}
+		b.rename(segPath(names[2]), "/data/elsewhere")
+		equal(t, "when the way is free", append(got, b.got(r, len(want)-before)...), want)
+		r.Close()
 	}
 }

@@ -58,7 +58,7 @@ func SortOut(fsys vfs.FS, dir string, queue segment.ID, ledger *Ledger, names []
 		if err != nil {
 			return nil, s.Report, err
 		}
-		if p != nil {
+		if p != nil && !slices.ContainsFunc(s.parts, func(q *part) bool { return q.path == p.path }) {
 			s.parts = append(s.parts, p)
 		}
 	}
@@ -110,8 +110,11 @@ func (s *starter) foreign(names []segment.Name) error {
 	return nil
 }
 
-// IsOther says whether the file with this name is another segment.
+// IsOther says whether the file with this name is another segment, or not this one, which waits for its name.
 func IsOther(fsys vfs.FS, dir string, queue segment.ID, name segment.Name) (bool, error) {
+	if _, err := fsys.Stat(segmentPath(dir, name) + namedSuffix); err == nil {
+		return true, nil
+	}
 	p, err := vouched(fsys, dir, queue, name)
 	return p != nil && (p.misnamed || p.stray != ""), err
 }
@@ -174,6 +177,7 @@ func row(parts []*part) (segments []Segment, odd []finding) {
 			between = append(between, p)
 		default:
 			link(p)
+			segments = slices.DeleteFunc(segments, func(other Segment) bool { return other.Name == p.name }) // a file that only has its name
 			before, at = p, len(segments)
 			segments = append(segments, Segment{Name: p.name, Size: p.size})
 		}
