@@ -263,8 +263,8 @@ func TestHealOfADeletedSegment(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			b, _, _ := hurt(t, nil)
-			b.open()
-			f, removed := b.q.files.snapshot()[0], make(chan bool)
+			var f *file
+			removed := make(chan bool)
 			h := &hooked{FS: b.fsys, create: func() {}, rename: func() {}}
 			at(h, func() {
 				b.q.goroutines.Go(func() {
@@ -280,7 +280,9 @@ func TestHealOfADeletedSegment(t *testing.T) {
 				case <-time.After(100 * time.Millisecond):
 				}
 			})
-			b.q.opt.FS = h
+			b.opt.FS = h
+			b.open()
+			f = b.q.files.snapshot()[0]
 			if _, err := b.q.heal(f, segment.Part{Offset: 20000}); err != nil {
 				t.Error(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -59,12 +60,17 @@ func Address(t testing.TB) string {
 }
 
 // OwnAddress is one that stays free while nobody listens on it, over any number of restarts: it is on a host of 127.0.0.0/8
-// that no connection of this machine goes out from, so that no client gets its port meanwhile. Linux only.
+// that no connection of this machine goes out from, and its port is none that the kernel gives to whoever asks for any. Linux only.
 func OwnAddress(t testing.TB) string {
 	t.Helper()
-	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	Must(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	for range 100 {
+		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+		address := net.JoinHostPort(host, strconv.Itoa(20000+rand.IntN(12000)))
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close()
+			return address
+		}
+	}
+	t.Fatal("no address is free")
+	return ""
 }
