@@ -196,3 +196,18 @@ func TestNameOccupied(t *testing.T) {
 		r.Close()
 	}
 }
+
+// TestOddOldestLive: fsck beside a running queue reports what is owed of the oldest segment when something else stands in its place, as
+// it does when the queue has stopped.
+func TestOddOldestLive(t *testing.T) {
+	b, _, names := filled(t, false)
+	if err := b.fsys.Remove(segPath(names[0])); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.fsys.MkdirAll(segPath(names[0])); err != nil {
+		t.Fatal(err)
+	}
+	if report := b.fsck(); report.Clean || !report.Running || report.LostRecords != names[1].First-names[0].First {
+		t.Errorf("fsck: %+v", report)
+	}
+}

@@ -1,12 +1,15 @@
 package recovery
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
+	"logmule/queue/segment"
 	"logmule/queue/vfs"
 )
 
@@ -47,6 +50,18 @@ func oddNames(fsys vfs.FS, dir string) (odd []Odd) {
 		}
 	}
 	return odd
+}
+
+// oddSegments are the names of segments under which something stands that is no file, in order.
+func oddSegments(fsys vfs.FS, dir string) (names []segment.Name) {
+	infos, _ := fsys.ReadDir(filepath.Join(dir, SegmentDir)) // what cannot be listed has been told of
+	for _, info := range infos {
+		if name, ok := segment.ParseName(info.Name()); ok && !info.Mode().IsRegular() {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b segment.Name) int { return cmp.Compare(a.First, b.First) })
+	return names
 }
 
 // SetAside moves what stands in the place of the queue's own files to quarantine, so that the queue can make its own there. The
