@@ -27,6 +27,9 @@ func (q *Queue) openFile(f *file) (vfs.File, error) {
 		return nil, fmt.Errorf("look for segment %s: %w", f.path, err)
 	}
 	handle, err = q.openNamed(f)
+	if errors.Is(err, errAbsent) && q.putBack(f) {
+		handle, err = q.openNamed(f)
+	}
 	if errors.Is(err, errOther) {
 		other, verr := recovery.IsOther(q.opt.FS, q.opt.Dir, q.id, f.name)
 		if verr == nil && !other { // what is left of it proves that it is the one
@@ -70,6 +73,28 @@ func (q *Queue) absence(f *file, err error) error {
 		return errors.Join(errAbsent, err)
 	}
 	return fmt.Errorf("open segment: %w", err)
+}
+
+// putBack gives a deleted segment a file again, out of that of a reader which has it open still. Readers that are at work are not
+// waited for: one of them may be asking.
+func (q *Queue) putBack(f *file) (back bool) {
+	q.unlinking.mu.Lock() // a segment that the queue deletes must not come back
+	defer q.unlinking.mu.Unlock()
+	for _, r := range q.known() {
+		if back || !q.files.holds(f) || !r.reading.TryLock() {
+			continue
+		}
+		if r.in == f && r.handle != nil {
+			size, err := r.handle.Size()
+			if err == nil {
+				err = q.copyBack(f.path, r.handle, size)
+			}
+			back = err == nil
+			q.opt.Log.Error("a segment was deleted by something else; leave the files of a running logmule alone", "segment", f.path, "put_back", back, "error", err)
+		}
+		r.reading.Unlock()
+	}
+	return back
 }
 
 // giveUp writes down the records of a segment that is absent, and forgets it. Of the oldest one what every output has done is no loss:

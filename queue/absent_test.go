@@ -211,3 +211,27 @@ func TestOddOldestLive(t *testing.T) {
 		t.Errorf("fsck: %+v", report)
 	}
 }
+
+// TestDeletedWhileRead: a segment that is deleted while a reader has it open is not lost: whoever misses it first puts it back.
+func TestDeletedWhileRead(t *testing.T) {
+	for _, scrubbed := range []bool{false, true} {
+		b, want, names := filled(t, true)
+		one, other := b.q.Reader("out", Oldest), b.q.Reader("other", Oldest)
+		got := b.got(one, 2)
+		if err := b.fsys.Remove(segPath(names[0])); err != nil {
+			t.Fatal(err)
+		}
+		if scrubbed {
+			if _, err := b.q.scrubAll(); err != nil {
+				t.Error(err)
+			}
+		}
+		equal(t, "to the other", b.got(other, len(want)), want)
+		equal(t, "to the one", append(got, b.got(one, len(want)-2)...), want)
+		if all := b.ledger(); len(all) > 0 {
+			t.Errorf("the ledger has %+v", all)
+		}
+		one.Close()
+		other.Close()
+	}
+}

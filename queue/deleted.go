@@ -34,21 +34,26 @@ func (w *writer) putBack() error {
 }
 
 func (w *writer) copyActive() error {
-	fsys := w.q.opt.FS
 	w.q.remakeDir()
-	f, err := fsys.Create(w.active.path)
+	return w.q.copyBack(w.active.path, w.out.File(), w.active.end.Load())
+}
+
+// copyBack makes a file of what is in an open one that has no name any more.
+func (q *Queue) copyBack(path string, from io.ReaderAt, size int64) error {
+	fsys := q.opt.FS
+	f, err := fsys.Create(path)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.NewOffsetWriter(f, 0), io.NewSectionReader(w.out.File(), 0, w.active.end.Load()))
+	_, err = io.Copy(io.NewOffsetWriter(f, 0), io.NewSectionReader(from, 0, size))
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = fsys.SyncDir(filepath.Dir(w.active.path))
+		err = fsys.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
-		return errors.Join(err, fsys.Remove(w.active.path))
+		return errors.Join(err, fsys.Remove(path))
 	}
 	return nil
 }
