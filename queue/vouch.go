@@ -84,9 +84,13 @@ func (q *Queue) sortOut() error {
 	return nil
 }
 
+// mostLooks is how often the files are looked at in a row where each look changes something: the first one puts all of them right, and
+// deletions go on meanwhile.
+const mostLooks = 4
+
 // vouchOldest makes sure of where the queue begins.
 func (q *Queue) vouchOldest() {
-	for {
+	for range mostLooks {
 		all := q.files.snapshot()
 		if len(all) == 0 || !q.vouch(all[0]) {
 			return
@@ -96,7 +100,10 @@ func (q *Queue) vouchOldest() {
 
 // oldest is where a reader begins that wants all there is. The oldest file may have a later name: all are looked at.
 func (q *Queue) oldest() uint64 {
-	for q.vouchAll() {
+	for range mostLooks {
+		if !q.vouchAll() {
+			break
+		}
 	}
 	return q.files.first(q.mark.Load())
 }
