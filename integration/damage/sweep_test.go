@@ -45,7 +45,7 @@ func TestEveryByte(t *testing.T) {
 						j := w.flip(t, spots[n], by)
 						sum.add(j)
 						if j.err() != nil {
-							t.Error(fmt.Sprintf("%v, then %v:\n\t%v", spots[n], by, j.err()))
+							t.Errorf("%v, then %v:\n\t%v", spots[n], by, j.err())
 							failed.Add(1)
 						}
 					}

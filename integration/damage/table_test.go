@@ -57,7 +57,7 @@ func TestTable(t *testing.T) {
 						continue
 					}
 					if j.err() != nil {
-						t.Error(fmt.Sprintf("case %d, by %v:\n\t%v", n, by, j.err()))
+						t.Errorf("case %d, by %v:\n\t%v", n, by, j.err())
 						failed[by] = true
 					}
 				}

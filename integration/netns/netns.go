@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -38,7 +39,10 @@ const (
 
 const prefix = "lm"
 
-var made atomic.Int64
+var (
+	made     atomic.Int64
+	choosing sync.Mutex // held from the choice of addresses until a cable has them: two that are made at once would choose the same
+)
 
 // Need says what this machine lacks for namespaces.
 func Need() error {
@@ -58,6 +62,8 @@ func New() (*Namespace, error) {
 	if err := errors.Join(Need(), sweep()); err != nil {
 		return nil, err
 	}
+	choosing.Lock()
+	defer choosing.Unlock()
 	number := made.Add(1)
 	n := &Namespace{Name: fmt.Sprintf("%s-%d-%d", prefix, os.Getpid(), number), cable: fmt.Sprintf("%s%d.%d", prefix, os.Getpid(), number)}
 	if err := n.address(); err != nil {

@@ -169,3 +169,32 @@ func TestLeftBehind(t *testing.T) {
 		t.Error("the cable is still there")
 	}
 }
+
+// TestMadeAtOnce: each namespace has addresses of its own, also those that are made at the same moment.
+func TestMadeAtOnce(t *testing.T) {
+	if err := Need(); err != nil {
+		t.Skip(err)
+	}
+	made := make(chan *Namespace, 6)
+	for range cap(made) {
+		go func() {
+			n, err := New()
+			if err != nil {
+				t.Error(err)
+			}
+			made <- n
+		}()
+	}
+	seen := map[string]bool{}
+	for range cap(made) {
+		n := <-made
+		if n == nil {
+			continue
+		}
+		t.Cleanup(func() { must(t, n.Close()) })
+		if seen[n.Here.String()] {
+			t.Errorf("%s is given twice", n.Here)
+		}
+		seen[n.Here.String()] = true
+	}
+}
