@@ -2,16 +2,13 @@ package queue
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
-	"logmule/checkpoint"
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 )
@@ -197,45 +194,5 @@ func TestHealedOriginalsMakeRoom(t *testing.T) {
 	waitFor(t, "quarantine empty", func() bool { return b.q.Status().QuarantineBytes == 0 && b.q.Status().Tidied > 0 })
 	if n == 0 {
 		t.Error("nothing was taken")
-	}
-}
-
-// TestQuarantineReplaced: what takes the place of the quarantine of an open queue is set aside as a start does, where it is needed:
-// a store that has to move its damaged file there can, and bad bytes are copied.
-func TestQuarantineReplaced(t *testing.T) {
-	b := newBench(t, func(o *Options) { o.Codec = segment.None })
-	b.q.Reader("out", Oldest).Close()
-	b.fill(60, 5000)
-	b.close()
-	inTheWay := func() bool {
-		info, err := b.fsys.Stat("/data/quarantine")
-		return err == nil && !info.IsDir()
-	}
-	b.opt.OpenStore = func(string) (checkpoint.Store, []checkpoint.Problem, error) {
-		return failing{b.store.Reopen(), inTheWay}, nil, nil
-	}
-	b.open()
-	replace := func() {
-		t.Helper()
-		if err := b.fsys.Rename("/data/quarantine", "/data/was"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
-		}
-		if err := vfs.WriteFile(b.fsys, "/data/quarantine", []byte("a file")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b.overwriteAll(b.old()[1].String())
-	b.overwrite([]byte("bad"), segment.HeaderSize+100)
-	b.overwrite(make([]byte, 30<<10), segment.HeaderSize+200)
-	replace()
-	r := b.q.Reader("out", Oldest)
-	defer r.Close()
-	if _, lost := b.drain(r); lost == 0 || len(b.ledger()) == 0 || b.ledger()[0].Quarantine == "" {
-		t.Errorf("%d lost, the ledger has %+v", lost, b.ledger())
-	}
-	replace()
-	b.checkpoint(r)
-	if inTheWay() {
-		t.Error("the file is in the way still")
 	}
 }

@@ -14,15 +14,12 @@ const shedLogEvery = 10 * time.Second
 func (r *Reader) Backlog() (records uint64, bytes int64) {
 	mark := r.q.mark.Load()
 	r.progress.mu.Lock()
-	floor := max(r.floor, r.q.files.first(mark)) // what is gone is in the ledger, and in no backlog
-	if floor <= mark {
-		records = checkpoint.Ranges(r.done.Without(floor, mark)).Count()
-	}
+	floor, done := r.floor, r.done.Count()
 	r.progress.mu.Unlock()
 	if floor > mark {
 		return 0, 0
 	}
-	return records, r.q.files.bytesAfter(floor)
+	return mark + 1 - floor - min(done, mark+1-floor), r.q.files.bytesAfter(floor)
 }
 
 // Shed drops the oldest records that the output has not done, until at most limit bytes of backlog remain, as Backlog

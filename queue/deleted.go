@@ -34,26 +34,21 @@ func (w *writer) putBack() error {
 }
 
 func (w *writer) copyActive() error {
+	fsys := w.q.opt.FS
 	w.q.remakeDir()
-	return w.q.copyBack(w.active.path, w.out.File(), w.active.end.Load())
-}
-
-// copyBack makes a file of what is in an open one that has no name any more.
-func (q *Queue) copyBack(path string, from io.ReaderAt, size int64) error {
-	fsys := q.opt.FS
-	f, err := fsys.Create(path)
+	f, err := fsys.Create(w.active.path)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.NewOffsetWriter(f, 0), io.NewSectionReader(from, 0, size))
+	_, err = io.Copy(io.NewOffsetWriter(f, 0), io.NewSectionReader(w.out.File(), 0, w.active.end.Load()))
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = fsys.SyncDir(filepath.Dir(path))
+		err = fsys.SyncDir(filepath.Dir(w.active.path))
 	}
 	if err != nil {
-		return errors.Join(err, fsys.Remove(path))
+		return errors.Join(err, fsys.Remove(w.active.path))
 	}
 	return nil
 }

@@ -205,9 +205,6 @@ func (q *Queue) noteRest(f *file, h *segment.Healing, damaged io.ReaderAt) error
 		if err != nil {
 			return err
 		}
-		if part.Err != nil {
-			return part.Err // what cannot be read is left to the readers
-		}
 		if part.Bad {
 			part.Payload = nil
 			bad = append(bad, part)

@@ -133,11 +133,7 @@ func (q *Queue) saveCheckpoints() error {
 	if len(positions) == 0 {
 		return nil
 	}
-	err := q.store.Save(positions)
-	if err != nil && q.clearWay() {
-		err = q.store.Save(positions)
-	}
-	if err != nil {
+	if err := q.store.Save(positions); err != nil {
 		return err
 	}
 	for r, version := range versions {

@@ -182,11 +182,7 @@ func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost
 	var quarantined string
 	if length > 0 {
 		var err error
-		quarantined, err = recovery.Quarantine(q.opt.FS, q.opt.Dir, from, f.name.String(), offset, length)
-		if err != nil && q.clearWay() {
-			quarantined, err = recovery.Quarantine(q.opt.FS, q.opt.Dir, from, f.name.String(), offset, length)
-		}
-		if err != nil {
+		if quarantined, err = recovery.Quarantine(q.opt.FS, q.opt.Dir, from, f.name.String(), offset, length); err != nil {
 			q.opt.Log.Error("damaged bytes not quarantined", "segment", f.path, "offset", offset, "error", err)
 		}
 		q.aside.tidy.poke()

@@ -160,18 +160,6 @@ func setAside(opt Options) error {
 	return err
 }
 
-// clearWay says whether something stood in the way of an open queue in the place of its quarantine, and is set aside.
-func (q *Queue) clearWay() bool {
-	odd, err := recovery.ClearQuarantine(q.opt.FS, q.opt.Dir)
-	switch {
-	case err != nil:
-		q.opt.Log.Warn("what stands in the place of the quarantine cannot be set aside", "error", err)
-	case odd != nil:
-		q.opt.Log.Warn("set aside what stood in the place of a file of the queue", "what", odd.String())
-	}
-	return odd != nil && err == nil
-}
-
 func open(opt Options) (*Queue, error) {
 	space, err := opt.FS.Space(opt.Dir)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
@@ -103,20 +104,18 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 		}
 		return lost, nil
 	}
-	handle, err := r.q.openFile(in)
+	handle, err := r.q.opt.FS.Open(in.path)
 	if err != nil {
 		if !r.q.files.holds(in) {
 			return lost, nil // dropped meanwhile: the next look finds the next one
 		}
-		if !errors.Is(err, errAbsent) {
-			return lost, r.q.whoMay(err) // too many open files, or a file system that is away for a while: the records are still there
+		_, gone := r.q.opt.FS.Stat(r.q.segmentDir())
+		if !errors.Is(err, fs.ErrNotExist) || gone != nil {
+			// Too many open files, or a file system that is away for a while: the records are still there.
+			return lost, fmt.Errorf("open segment: %w", r.q.whoMay(err))
 		}
 		lost = checkpoint.Range{First: r.next, Last: in.last.Load()}
-		if !in.settled.Load() { // its writer may put it back
-			r.q.noteDamage(in, nil, 0, 0, lost, "missing segment", err)
-			return lost, nil
-		}
-		r.q.giveUp(in, err)
+		r.q.noteDamage(in, nil, 0, 0, lost, "missing segment", err)
 		return lost, nil
 	}
 	r.in, r.handle = in, handle

@@ -187,10 +187,6 @@ func (q *Queue) dropFile(f *file) bool {
 // removeFile deletes a segment, and makes readers close it, so that its blocks are free. One that cannot be deleted stays
 // in the queue, or its records would be taken for lost.
 func (q *Queue) removeFile(f *file) bool {
-	if err := q.isOwn(f); err != nil {
-		q.tellStuck(f, err)
-		return false
-	}
 	if f.lacksTrailer() {
 		q.leaving.add(f)
 	}
@@ -204,29 +200,10 @@ func (q *Queue) removeFile(f *file) bool {
 		return true
 	}
 	q.files.putBack(f)
-	q.tellStuck(f, err)
-	return false
-}
-
-func (q *Queue) tellStuck(f *file, err error) {
 	if !f.stuck.Swap(true) {
 		q.opt.Log.Warn("segment cannot be deleted and takes up room; trying again", "segment", f.path, "error", err)
 	}
-}
-
-// isOwn is an error where deleting a segment by its name would delete another one.
-func (q *Queue) isOwn(f *file) error {
-	if !f.settled.Load() {
-		return nil
-	}
-	handle, err := q.openFile(f)
-	if err == nil {
-		return handle.Close()
-	}
-	if errors.Is(err, errOther) {
-		return err
-	}
-	return nil
+	return false
 }
 
 // unlink deletes segments so that they are gone in their order: the one before is durably so. Otherwise a power loss could bring

@@ -77,11 +77,7 @@ func (q *Queue) scrubFile(f *file) error {
 	if q.vouch(f) {
 		return errSortedOut
 	}
-	handle, err := q.openFile(f)
-	if errors.Is(err, errAbsent) && q.files.holds(f) {
-		q.giveUp(f, err)
-		return nil
-	}
+	handle, err := q.opt.FS.Open(f.path)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,6 @@ type file struct {
 	path string
 
 	recovered bool        // by a start
-	exact     bool        // it is known by more than names where it ends: the start has read it, or this process has written it
 	vouched   atomic.Bool // it is what its name says, and so is the one behind it
 
 	last    atomic.Uint64 // last durable sequence in it; name.First-1 while it has none
@@ -39,7 +38,7 @@ type file struct {
 }
 
 func newFile(dir string, name segment.Name) *file {
-	f := &file{name: name, path: filepath.Join(dir, name.String()), exact: true}
+	f := &file{name: name, path: filepath.Join(dir, name.String())}
 	f.last.Store(name.First - 1)
 	return f
 }
@@ -59,7 +58,7 @@ func (f *file) holdsRecords() bool { return f.last.Load() >= f.name.First }
 
 func recoveredFile(dir string, s recovery.Segment) *file {
 	f := newFile(dir, s.Name)
-	f.recovered, f.exact = true, s.DataEnd > 0
+	f.recovered = true
 	f.vouched.Store(s.DataEnd > 0)
 	f.last.Store(s.Last)
 	f.end.Store(s.DataEnd)

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"cmp"
 	"slices"
 	"sync"
 
@@ -47,22 +46,11 @@ func (q *Queue) vouch(f *file) (changed bool) {
 	return changed
 }
 
-// putRight gives each segment that nobody writes any more its own name back, where something else has taken it.
-func (q *Queue) putRight() error {
-	q.vouching.mu.Lock()
-	defer q.vouching.mu.Unlock()
-	return q.sortOut()
-}
-
-// sortOut finds out what the files are that nobody writes any more, and takes that over. None of them is deleted or healed meanwhile.
+// sortOut finds out what the files are that earlier processes have left, and takes that over.
 func (q *Queue) sortOut() error {
-	q.healing.mu.Lock()
-	defer q.healing.mu.Unlock()
-	q.unlinking.mu.Lock()
-	defer q.unlinking.mu.Unlock()
 	var names []segment.Name
 	for _, f := range q.files.snapshot() {
-		if f.settled.Load() {
+		if f.recovered {
 			names = append(names, f.name)
 		}
 	}
@@ -80,7 +68,7 @@ func (q *Queue) sortOut() error {
 	if err != nil {
 		return err
 	}
-	q.files.settle(q.segmentDir(), names, segments)
+	q.files.settle(q.segmentDir(), segments)
 	return nil
 }
 
@@ -128,38 +116,28 @@ func (s *files) after(f *file) *file {
 	return nil
 }
 
-// settle puts these segments in the place of the files with these names. One that was looked
-// at before stays, found or not: what it had is lost then. A file that has left the list meanwhile is deleted, or about to be.
-func (s *files) settle(dir string, names []segment.Name, segments []recovery.Segment) {
+// settle puts these segments in the place of all that were recovered.
+func (s *files) settle(dir string, segments []recovery.Segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var now []*file
 	for i, is := range segments {
 		at := slices.IndexFunc(s.list, func(f *file) bool { return f.name == is.Name })
-		if at < 0 && slices.Contains(names, is.Name) {
-			continue
-		}
 		var f *file
 		if at >= 0 {
 			f = s.list[at]
 		} else {
 			f = recoveredFile(dir, is)
 		}
-		if !f.exact && (i+1 < len(segments) || at < 0) {
+		if i+1 < len(segments) || at < 0 { // of the newest one the start knows
 			f.last.Store(is.Last)
 		}
 		f.vouched.Store(true)
 		now = append(now, f)
 	}
 	for _, f := range s.list {
-		if !slices.Contains(now, f) && (!f.recovered || f.vouched.Load() || !slices.Contains(names, f.name)) {
+		if !f.recovered {
 			now = append(now, f)
-		}
-	}
-	slices.SortStableFunc(now, func(a, b *file) int { return cmp.Compare(a.name.First, b.name.First) })
-	for i, f := range now[:max(len(now)-1, 0)] {
-		if next := now[i+1].name.First; !f.exact && f.last.Load() >= next && next > f.name.First {
-			f.last.Store(next - 1) // one that is absent follows
 		}
 	}
 	s.list = now

@@ -1,15 +1,12 @@
 package recovery
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
-	"slices"
 
-	"logmule/queue/segment"
 	"logmule/queue/vfs"
 )
 
@@ -32,9 +29,9 @@ func (o Odd) String() string {
 const reserveFile = "reserve"
 
 // oddNames finds what stands in the place of the queue's own files and directories. A symbolic link in the place of a directory
-// may be an operator's, who wants it elsewhere. The quarantine comes first: the others go there.
+// may be an operator's, who wants it elsewhere.
 func oddNames(fsys vfs.FS, dir string) (odd []Odd) {
-	for _, name := range []string{quarantineDir, LockFile, identityFile, ledgerFile, CheckpointFile, RecentFile, reserveFile, SegmentDir} {
+	for _, name := range []string{LockFile, identityFile, ledgerFile, CheckpointFile, RecentFile, reserveFile, SegmentDir, quarantineDir} {
 		temp := name + ".tmp"
 		for _, n := range []string{name, temp} {
 			info, err := fsys.Stat(filepath.Join(dir, n))
@@ -52,54 +49,25 @@ func oddNames(fsys vfs.FS, dir string) (odd []Odd) {
 	return odd
 }
 
-// oddSegments are the names of segments under which something stands that is no file, in order.
-func oddSegments(fsys vfs.FS, dir string) (names []segment.Name) {
-	infos, _ := fsys.ReadDir(filepath.Join(dir, SegmentDir)) // what cannot be listed has been told of
-	for _, info := range infos {
-		if name, ok := segment.ParseName(info.Name()); ok && !info.Mode().IsRegular() {
-			names = append(names, name)
-		}
-	}
-	slices.SortFunc(names, func(a, b segment.Name) int { return cmp.Compare(a.First, b.First) })
-	return names
-}
-
 // SetAside moves what stands in the place of the queue's own files to quarantine, so that the queue can make its own there. The
 // caller holds the lock of the data directory dir. It does nothing where nothing is odd.
 func SetAside(fsys vfs.FS, dir string) ([]Odd, error) {
 	odd := oddNames(fsys, dir)
 	for i := range odd {
-		if err := odd[i].setAside(fsys, dir); err != nil {
-			return odd[:i], err
+		path, into := filepath.Join(dir, odd[i].Name), quarantineDir
+		if odd[i].Name == quarantineDir {
+			into = "."
 		}
+		to, err := moveAway(fsys, dir, path, into)
+		if err == nil {
+			err = fsys.SyncDir(dir)
+		}
+		if err != nil {
+			return odd[:i], fmt.Errorf("set aside what stands at %s, %s: %w; move it away", path, odd[i].Kind, err)
+		}
+		odd[i].To = to
 	}
 	return odd, nil
-}
-
-// ClearQuarantine is SetAside for the quarantine of an open queue alone, whose other files are in use. nil: nothing is odd.
-func ClearQuarantine(fsys vfs.FS, dir string) (*Odd, error) {
-	for _, o := range oddNames(fsys, dir) {
-		if o.Name == quarantineDir {
-			return &o, o.setAside(fsys, dir)
-		}
-	}
-	return nil, nil
-}
-
-func (o *Odd) setAside(fsys vfs.FS, dir string) error {
-	path, into := filepath.Join(dir, o.Name), quarantineDir
-	if o.Name == quarantineDir {
-		into = "."
-	}
-	to, err := moveAway(fsys, dir, path, into)
-	if err == nil {
-		err = fsys.SyncDir(dir)
-	}
-	if err != nil {
-		return fmt.Errorf("set aside what stands at %s, %s: %w; move it away", path, o.Kind, err)
-	}
-	o.To = to
-	return nil
 }
 
 // moveAway renames what stands at path to into/<its name>.damaged.N in the data directory, without opening it.

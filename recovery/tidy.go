@@ -98,11 +98,7 @@ func (s *starter) tidy() error {
 			s.Report.note(fmt.Sprintf("%v; it is not read, and the next start tries again", err))
 		}
 	}
-	occupied, err := rename(s.fsys, s.dir, named)
-	for _, path := range occupied {
-		s.Report.note(fmt.Sprintf("something that cannot be read as a segment stands at %s, and the segment of that name waits beside it; move it away", path))
-	}
-	if err != nil {
+	if err := rename(s.fsys, s.dir, named); err != nil {
 		return fmt.Errorf("%w; let this user write there", err)
 	}
 	return nil
@@ -127,12 +123,10 @@ func moveAside(fsys vfs.FS, dir string, p *part) error {
 	return nil
 }
 
-// rename gives segments their own names. All leave the wrong ones, durably, before any takes a right one that another may have. Where
-// something is left at a right one, a file that could not be opened or has a newer format, it is not ours to replace: the segment
-// waits, and the names are returned.
-func rename(fsys vfs.FS, dir string, parts []*part) (occupied []string, err error) {
+// rename gives segments their own names. All leave the wrong ones, durably, before any takes a right one that another may have.
+func rename(fsys vfs.FS, dir string, parts []*part) error {
 	if len(parts) == 0 {
-		return nil, nil
+		return nil
 	}
 	segments := filepath.Join(dir, SegmentDir)
 	for _, suffix := range []string{namedSuffix, ""} {
@@ -141,25 +135,14 @@ func rename(fsys vfs.FS, dir string, parts []*part) (occupied []string, err erro
 			if p.path == to {
 				continue
 			}
-			info, err := fsys.Stat(to)
-			if err == nil && info.Mode().IsRegular() {
-				occupied = append(occupied, to)
-				continue
-			}
-			if err == nil { // no file: nothing of it is read
-				_, err = moveAway(fsys, dir, to, quarantineDir)
-			}
-			if err == nil || errors.Is(err, fs.ErrNotExist) {
-				err = fsys.Rename(p.path, to)
-			}
-			if err != nil {
-				return occupied, fmt.Errorf("rename segment: %w", err)
+			if err := fsys.Rename(p.path, to); err != nil {
+				return fmt.Errorf("rename segment: %w", err)
 			}
 			p.path, p.misnamed = to, suffix != ""
 		}
 		if err := fsys.SyncDir(segments); err != nil {
-			return occupied, fmt.Errorf("rename segments: %w", err)
+			return fmt.Errorf("rename segments: %w", err)
 		}
 	}
-	return occupied, nil
+	return nil
 }

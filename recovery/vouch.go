@@ -58,12 +58,9 @@ func SortOut(fsys vfs.FS, dir string, queue segment.ID, ledger *Ledger, names []
 		if err != nil {
 			return nil, s.Report, err
 		}
-		if p != nil && !slices.ContainsFunc(s.parts, func(q *part) bool { return q.path == p.path }) {
+		if p != nil {
 			s.parts = append(s.parts, p)
 		}
-	}
-	if err := s.foreign(names); err != nil {
-		return nil, s.Report, err
 	}
 	sorted, _, err := census(fsys, s.parts, queue)
 	if err != nil {
@@ -83,40 +80,6 @@ func SortOut(fsys vfs.FS, dir string, queue segment.ID, ledger *Ledger, names []
 		return nil, s.Report, err
 	}
 	return segments, s.Report, nil
-}
-
-// foreign finds those of the named segments that have another name now. Whatever else is in the directory is left alone: the queue
-// may be about to write to it.
-func (s *starter) foreign(names []segment.Name) error {
-	found, _, err := list(s.fsys, s.dir)
-	if err != nil {
-		return err
-	}
-	for _, l := range found {
-		if slices.ContainsFunc(s.parts, func(p *part) bool { return p.path == l.path }) {
-			continue
-		}
-		p, f, err := openPart(s.fsys, l)
-		if err == nil && f != nil {
-			err = f.Close()
-		}
-		if err != nil {
-			return err
-		}
-		if p.normal() && p.misnamed && slices.Contains(names, p.name) {
-			s.parts = append(s.parts, p)
-		}
-	}
-	return nil
-}
-
-// IsOther says whether the file with this name is another segment, or not this one, which waits for its name.
-func IsOther(fsys vfs.FS, dir string, queue segment.ID, name segment.Name) (bool, error) {
-	if _, err := fsys.Stat(segmentPath(dir, name) + namedSuffix); err == nil {
-		return true, nil
-	}
-	p, err := vouched(fsys, dir, queue, name)
-	return p != nil && (p.misnamed || p.stray != ""), err
 }
 
 // reopened opens the file with this name, or the one that waits for it. A name that no file has any more is nil.
@@ -177,7 +140,6 @@ func row(parts []*part) (segments []Segment, odd []finding) {
 			between = append(between, p)
 		default:
 			link(p)
-			segments = slices.DeleteFunc(segments, func(other Segment) bool { return other.Name == p.name }) // a file that only has its name
 			before, at = p, len(segments)
 			segments = append(segments, Segment{Name: p.name, Size: p.size})
 		}
