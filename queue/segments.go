@@ -62,7 +62,7 @@ func recoveredFile(dir string, s recovery.Segment) *file {
 	f.vouched.Store(s.DataEnd > 0)
 	f.last.Store(s.Last)
 	f.end.Store(s.DataEnd)
-	f.size.Store(s.Size)
+	f.size.Store(min(s.Size, 2*segment.MaxSegment)) // what is behind that is a hole, or foreign: it does not make the queue full
 	f.sealed.Store(true)
 	f.settled.Store(true)
 	f.trailer.Store(s.Sealed || s.DataEnd == 0)
