@@ -255,7 +255,8 @@ func TestSalvageIntoFullQueue(t *testing.T) {
 		}
 		m.cfg.Queue.MaxSize = size
 		rest := m.mustSalvage(d, nil)
-		if done.Records != rest.Before || rest.Before+rest.Records != 1000 {
+		// What was taken into memory last, and never had room, counts as put the first time.
+		if done.Records < rest.Before || rest.Before+rest.Records != 1000 {
 			t.Errorf("%+v, then %+v", done, rest)
 		}
 		expect(t, "put", m.owns(), messages(0, 1000))
