@@ -205,6 +205,9 @@ func (q *Queue) noteRest(f *file, h *segment.Healing, damaged io.ReaderAt) error
 		if err != nil {
 			return err
 		}
+		if part.Bad && part.Err != nil {
+			return part.Err // the readers ask for it again before they give it up
+		}
 		if part.Bad {
 			part.Payload = nil
 			bad = append(bad, part)

@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"errors"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,5 +39,38 @@ func TestScrubOfFilesUnderOtherNames(t *testing.T) {
 	waitFor(t, "a full pass", func() bool { return !b.q.Status().Scrubbed.IsZero() })
 	if n := b.q.Status().Healed; n != 2 {
 		t.Errorf("%d segments are healed, want 2", n)
+	}
+}
+
+// TestScrubLeavesUnread: bytes that the disk does not give while the scrubber writes down what is lost of a segment are no loss: the
+// readers ask for them again before they give them up.
+func TestScrubLeavesUnread(t *testing.T) {
+	b, _, _ := hurt(t, nil)
+	b.overwrite(make([]byte, 30<<10), segment.HeaderSize+200) // more than parity has
+	b.open()
+	f := b.q.files.snapshot()[0]
+	handle, err := b.fsys.Open(f.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer handle.Close()
+	size, err := handle.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := segment.Diagnose(handle, size, f.name)
+	if err != nil || len(h.Bad) == 0 || h.Unread {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	b.fsys.FailReads(func(string, int64, int) error { return syscall.EIO })
+	if err := b.q.noteRest(f, h, handle); !errors.Is(err, syscall.EIO) {
+		t.Errorf("%v", err)
+	}
+	if all := b.ledger(); len(all) > 0 {
+		t.Errorf("the ledger has %+v", all)
+	}
+	b.fsys.FailReads(nil)
+	if err := b.q.noteRest(f, h, handle); err != nil || b.inLedger("") == 0 {
+		t.Errorf("%v, the ledger has %+v", err, b.ledger())
 	}
 }
