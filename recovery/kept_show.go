@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
-	"slices"
 
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
@@ -185,13 +184,6 @@ func (c *KeptContent) look(f io.ReaderAt, at, end int64, was io.ReaderAt) error 
 		c.Was = nil
 	}
 	return nil
-}
-
-// Places are the damaged ranges in order: what stays bad and what is healed.
-func (c *KeptContent) Places() []segment.Span {
-	all := append(slices.Clone(c.Bad), c.Healed...)
-	slices.SortFunc(all, func(a, b segment.Span) int { return int(min(1, max(-1, a.Offset-b.Offset))) })
-	return all
 }
 
 // placedAt is a part of a file that stood at an offset of it.

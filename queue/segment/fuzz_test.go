@@ -137,7 +137,7 @@ func FuzzTrailer(f *testing.F) {
 		if e := x.encode(tr.Header.Salt, l); !bytes.Equal(e, file[tr.IndexA:tr.Parity]) && !bytes.Equal(e, file[tr.IndexB:][:l.index]) {
 			t.Fatalf("%+v encodes differently", x)
 		}
-		if _, err := BadStripes(r, tr, x); err != nil {
+		if _, err := badStripes(r, tr, x); err != nil {
 			t.Fatal(err)
 		}
 		if offset := x.Seek(tr.Header.First); offset < HeaderSize || offset > tr.DataEnd {

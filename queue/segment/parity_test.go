@@ -128,25 +128,25 @@ func TestBadPieces(t *testing.T) {
 	}
 	for at := int64(0); at < dataEnd; at += 131 {
 		file[at] ^= 0x10
-		if bad, err := BadStripes(f, tr, x); err != nil || !slices.Equal(bad, []int{int(at / stripe)}) {
+		if bad, err := badStripes(f, tr, x); err != nil || !slices.Equal(bad, []int{int(at / stripe)}) {
 			t.Errorf("byte %d: stripes %v, %v", at, bad, err)
 		}
 		file[at] ^= 0x10
 	}
 	for at := tr.Parity; at < tr.IndexB; at += 31 {
 		file[at] ^= 0x10
-		if bad, err := BadParity(f, tr, x); err != nil || !slices.Equal(bad, []int{int((at - tr.Parity) / stripe)}) {
+		if bad, err := badParity(f, tr, x); err != nil || !slices.Equal(bad, []int{int((at - tr.Parity) / stripe)}) {
 			t.Errorf("byte %d: groups %v, %v", at, bad, err)
 		}
 		file[at] ^= 0x10
 	}
 	// A file cut short: what is not there is bad.
 	cut := bytes.NewReader(file[:dataEnd-3*stripe])
-	if bad, err := BadStripes(cut, tr, x); err != nil || len(bad) < 3 || len(bad) > 4 || bad[len(bad)-1] != len(x.Stripes)-1 {
+	if bad, err := badStripes(cut, tr, x); err != nil || len(bad) < 3 || len(bad) > 4 || bad[len(bad)-1] != len(x.Stripes)-1 {
 		t.Errorf("cut: stripes %v of %d, %v", bad, len(x.Stripes), err)
 	}
 	x.Stripes = x.Stripes[1:]
-	if _, err := BadStripes(f, tr, x); err == nil {
+	if _, err := badStripes(f, tr, x); err == nil {
 		t.Error("the index of another segment was accepted")
 	}
 }

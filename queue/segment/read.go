@@ -6,8 +6,6 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"maps"
-	"slices"
 )
 
 const (
@@ -59,29 +57,6 @@ func readSparing(f io.ReaderAt, b []byte, offset int64, bad func(from, to int64,
 		n += got
 	}
 	return n, nil
-}
-
-// BadStripes re-reads header and frames of a sealed segment and returns the stripes that cannot be read or whose checksum
-// is not that of the index, in order. t and x are what ReadTrailer and ReadIndex returned for this file.
-func BadStripes(f io.ReaderAt, t Trailer, x Index) ([]int, error) {
-	sums := make([]uint32, len(x.Stripes))
-	for i, s := range x.Stripes {
-		sums[i] = s.Sum
-	}
-	bad, _, err := badPieces(f, 0, t.DataEnd, int64(t.Stripe), sums)
-	if err != nil {
-		return nil, fmt.Errorf("check stripes of segment %s: %w", t.Header.Name(), err)
-	}
-	return slices.Sorted(maps.Keys(bad)), nil
-}
-
-// BadParity is BadStripes for the parity blocks: it returns the groups that cannot heal a stripe.
-func BadParity(f io.ReaderAt, t Trailer, x Index) ([]int, error) {
-	bad, _, err := badPieces(f, t.Parity, t.IndexB, layOut(t.Header.Size, t.DataEnd).block, x.Parity)
-	if err != nil {
-		return nil, fmt.Errorf("check parity of segment %s: %w", t.Header.Name(), err)
-	}
-	return slices.Sorted(maps.Keys(bad)), nil
 }
 
 // badPieces cuts [from, to) into pieces of this size and compares each with its checksum. unread are those of the bad ones

@@ -85,7 +85,7 @@ func TestSealRecoveredOverDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The seal vouches for the bytes as they are now.
-	if bad, err := BadStripes(w.File(), tr, x); err != nil || bad != nil {
+	if bad, err := badStripes(w.File(), tr, x); err != nil || bad != nil {
 		t.Errorf("bad stripes %v, %v", bad, err)
 	}
 }
@@ -113,7 +113,7 @@ func TestSealRecoveredOverUnreadableBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bad, err := BadStripes(f, tr, x)
+	bad, err := badStripes(f, tr, x)
 	if err != nil || len(bad) != 4096/64 || bad[0] != 12288/64 {
 		t.Errorf("bad stripes %v, %v", bad, err)
 	}
@@ -273,10 +273,10 @@ func checkSeal(t *testing.T, f io.ReaderAt, tr Trailer) {
 		t.Error(err)
 		return
 	}
-	if bad, err := BadStripes(f, tr, x); err != nil || bad != nil {
+	if bad, err := badStripes(f, tr, x); err != nil || bad != nil {
 		t.Errorf("bad stripes %v, %v", bad, err)
 	}
-	if bad, err := BadParity(f, tr, x); err != nil || bad != nil {
+	if bad, err := badParity(f, tr, x); err != nil || bad != nil {
 		t.Errorf("bad parity %v, %v", bad, err)
 	}
 }

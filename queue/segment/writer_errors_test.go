@@ -106,7 +106,7 @@ func TestFailedWriteMayBeRepeated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bad, err := BadStripes(w.File(), tr, x); err != nil || bad != nil {
+	if bad, err := badStripes(w.File(), tr, x); err != nil || bad != nil {
 		t.Errorf("bad stripes %v, %v", bad, err)
 	}
 }

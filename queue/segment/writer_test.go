@@ -80,10 +80,10 @@ func TestWriteSealRead(t *testing.T) {
 	if err != nil || x.MinTime != 400 || x.MaxTime != 500 || len(x.Parity) != Groups {
 		t.Fatalf("%+v, %v", x, err)
 	}
-	if bad, err := BadStripes(f, tr, x); err != nil || bad != nil {
+	if bad, err := badStripes(f, tr, x); err != nil || bad != nil {
 		t.Errorf("bad stripes %v, %v", bad, err)
 	}
-	if bad, err := BadParity(f, tr, x); err != nil || bad != nil {
+	if bad, err := badParity(f, tr, x); err != nil || bad != nil {
 		t.Errorf("bad parity %v, %v", bad, err)
 	}
 	parts := scanAll(t, f, h.Salt, HeaderSize, tr.DataEnd)
@@ -213,7 +213,7 @@ func TestOneLargeFrame(t *testing.T) {
 	if err != nil || len(x.Stripes) != int(tr.DataEnd+63)/64 {
 		t.Fatalf("%d stripes, %v", len(x.Stripes), err)
 	}
-	if bad, err := BadStripes(w.File(), tr, x); err != nil || bad != nil {
+	if bad, err := badStripes(w.File(), tr, x); err != nil || bad != nil {
 		t.Errorf("bad stripes %v, %v", bad, err)
 	}
 }
