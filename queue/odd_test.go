@@ -3,10 +3,12 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -173,6 +175,52 @@ func TestOddSegments(t *testing.T) {
 	}
 	if err := q.Close(); err != nil || !log.has("set aside") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestOddSegmentLive: where a directory takes the place of a segment while the queue is open, a reader asks for the file for a while,
+// writes its records down as lost then, and goes on.
+func TestOddSegmentLive(t *testing.T) {
+	b := newBench(t, func(o *Options) { o.readPatience = 50 * time.Millisecond })
+	r := b.q.Reader("out", Oldest)
+	b.fill(40, 8000)
+	waitFor(t, "all but the newest are sealed", func() bool {
+		all := b.q.files.snapshot()
+		return len(all) > 4 && !slices.ContainsFunc(all[:len(all)-1], func(f *file) bool { return !f.settled.Load() })
+	})
+	names := b.old()
+	lost := names[2].First - names[1].First
+	if err := errors.Join(b.fsys.Remove(segPath(names[1])), b.fsys.MkdirAll(segPath(names[1]))); err != nil {
+		t.Fatal(err)
+	}
+	var came, gone uint64
+	var refused error
+	waitFor(t, "everything else", func() bool {
+		var f segment.Frame
+		ok, missing, err := r.TryNext(&f)
+		if err != nil {
+			refused = err
+			return false
+		}
+		gone += countOf(missing)
+		if ok {
+			came += uint64(f.Count)
+			r.Done(nil, rangeOf(&f))
+		}
+		return came+gone == 40
+	})
+	if refused == nil || gone != lost || b.inLedger("missing segment") != lost {
+		t.Errorf("%d came, %d of %d lost, %d in the ledger; it was refused with %v", came, gone, lost, b.inLedger(""), refused)
+	}
+	if _, err := b.q.scrubAll(); err != nil {
+		t.Error(err)
+	}
+	b.checkpoint(r)
+	waitFor(t, "delivered segments are deleted", func() bool { b.q.keep.poke(); return b.segments() == 1 })
+	r.Close()
+	b.reopen()
+	if report := b.fsck(); !report.Clean || b.inLedger("") != lost {
+		t.Errorf("fsck: %+v", report)
 	}
 }
 

@@ -109,8 +109,7 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 		if !r.q.files.holds(in) {
 			return lost, nil // dropped meanwhile: the next look finds the next one
 		}
-		_, gone := r.q.opt.FS.Stat(r.q.segmentDir())
-		if !errors.Is(err, fs.ErrNotExist) || gone != nil {
+		if !r.isGone(err) {
 			// Too many open files, or a file system that is away for a while: the records are still there.
 			return lost, fmt.Errorf("open segment: %w", r.q.whoMay(err))
 		}
@@ -125,6 +124,19 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 	}
 	r.at = r.startOffset()
 	return lost, nil
+}
+
+// isGone says whether the error of opening a segment means that its file is there no more: nothing has its name, or for a while now
+// what is no file, such as a directory.
+func (r *Reader) isGone(err error) bool {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		_, away := r.q.opt.FS.Stat(r.q.segmentDir())
+		return away == nil
+	case errors.Is(err, fs.ErrInvalid):
+		return r.waited() >= r.q.opt.readPatience
+	}
+	return false
 }
 
 // startOffset is where in the opened segment the search for next begins: the checkpoint's hint if it is good, else

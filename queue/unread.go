@@ -32,18 +32,23 @@ func (r *Reader) withheld(followed bool) error {
 	if why == nil {
 		return nil
 	}
-	now := time.Now()
-	if r.unread.next != r.next || now.Sub(r.unread.asked) > askedSeldom {
-		r.unread = unread{next: r.next, since: now}
-	}
-	r.unread.asked = now
-	waited := now.Sub(r.unread.since)
+	waited := r.waited()
 	if followed && waited >= r.q.opt.readPatience || waited >= r.q.opt.awayPatience && r.q.givesAny() {
 		return nil
 	}
 	path := r.in.path
 	r.closeFile()
 	return fmt.Errorf("read %s: %w; nothing is given up yet, it is asked for again", path, why)
+}
+
+// waited is how long the reader has now asked in vain for the record that it needs.
+func (r *Reader) waited() time.Duration {
+	now := time.Now()
+	if r.unread.next != r.next || now.Sub(r.unread.asked) > askedSeldom {
+		r.unread = unread{next: r.next, since: now}
+	}
+	r.unread.asked = now
+	return now.Sub(r.unread.since)
 }
 
 // refusal is the first error of the file system in bad ranges; nil: all could be read.
