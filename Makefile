@@ -67,7 +67,7 @@ cross: build ## the other platforms build, and the binary is static
 docs: ## docs/configuration.md from the code that reads the keys; make test compares them
 	go test -count=1 -run TestConfigurationReference ./forward -update
 
-ci: lint cross full race fuzz bench ## everything, as CI runs it after make test
+ci: lint cross full race fuzz torture bench ## everything, as CI runs it after make test
 
 clean: ## remove what make made
 	rm -rf bin .bench-*
