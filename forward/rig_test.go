@@ -14,19 +14,18 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"logmule/checkpoint"
 	"logmule/forward/admin"
 	"logmule/forward/config"
 	"logmule/forward/input"
 	"logmule/forward/output"
 	"logmule/forward/pack"
+	"logmule/integration/leaks"
 	"logmule/queue"
 	"logmule/queue/vfs/faultfs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // rig is an engine with made-up inputs and outputs on a disk in memory. A test runs it in a synctest bubble, where
 // time passes only when everything waits.

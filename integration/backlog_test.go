@@ -113,7 +113,7 @@ func backlog(t *testing.T, output string, up func(arrived func([]byte)) (window 
 	page()
 	t.Logf("%d MiB in at %.0f records/s with the destination down; ready %v and first record out %v after the start, drained in %v; peak memory %d and %d MiB",
 		backlogBytes()>>20, rate, ready, out, drained, down>>20, after>>20)
-	if out > 10*time.Second {
+	if out > patience/2 {
 		t.Errorf("the first record came %v after the start", out)
 	}
 	if peak := max(down, after); !raceEnabled && peak >= 128<<20 {
@@ -147,7 +147,7 @@ func TestIngestSpeed(t *testing.T) {
 	up := best(rates["up"])
 	for how, r := range rates {
 		t.Logf("destination %s: %.0f records/s at ingest, best %.0f, %+.1f %%", how, r, best(r), 100*(best(r)/up-1))
-		if best(r) < up/2 {
+		if best(r) < up/4 {
 			t.Errorf("destination %s: best ingest %.0f records/s, with it up %.0f", how, best(r), up)
 		}
 	}

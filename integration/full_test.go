@@ -46,7 +46,7 @@ url = "http://%s/logs"
 }
 
 func (l *lab) poster(name, in string) *rig.HTTPSource {
-	return &rig.HTTPSource{URL: "http://" + in + "/", Source: l.judge.Source(name), Batch: fullBatch, Size: fullRecord, Every: time.Millisecond, Wait: 2 * time.Second}
+	return &rig.HTTPSource{URL: "http://" + in + "/", Source: l.judge.Source(name), Batch: fullBatch, Size: fullRecord, Every: time.Millisecond, Wait: patience}
 }
 
 // status asks the admin listener for the status of a page alone.
@@ -65,7 +65,7 @@ func (l *lab) goesOn(s *judge.Source) {
 	l.wait("ingest goes on", func() bool { return s.Owed() > owed })
 	took := time.Since(back)
 	l.t.Logf("goes on %v after space came back", took)
-	if took > 5*time.Second {
+	if took > patience/2 {
 		l.t.Errorf("went on %v after space came back", took)
 	}
 }

@@ -114,8 +114,8 @@ func TestReloadStorm(t *testing.T) {
 	if l.Proc.PID() != pid {
 		t.Error("the daemon was started again")
 	}
-	if silence.longest > time.Second && full && !raceEnabled {
-		t.Errorf("the output that never changed was silent for %v, want at most 1s", silence.longest)
+	if silence.longest > patience/3 {
+		t.Errorf("the output that never changed was silent for %v", silence.longest)
 	}
 	t.Logf("%d reloads, %d of them bad, in %v; %.0f records a second; longest silence of the output that never changed: %v",
 		reloads, failed, took.Round(time.Millisecond), float64(steady.Arrivals())/took.Seconds(), silence.longest)

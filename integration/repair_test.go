@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -175,6 +176,7 @@ func TestRepairAndDeliver(t *testing.T) {
 	}
 
 	ledger := was[filepath.Join(n.data, "losses.jsonl")]
+	var mu sync.Mutex // guards seen
 	seen := map[int]int{}
 	n.start()
 	httpSink(t, n.out, func(record []byte) {
@@ -183,11 +185,15 @@ func TestRepairAndDeliver(t *testing.T) {
 		if _, err := fmt.Sscanf(string(record), "%d %s", &number, &text); err != nil || len(text) != 700+number%97 {
 			t.Errorf("an altered record arrives: %.40q", record)
 		}
+		mu.Lock()
 		seen[number]++
+		mu.Unlock()
 	})
 	n.post(10)
 	n.wait("all survivors have arrived", func() bool { return n.backlogBySurvey() == 0 })
 	n.stop()
+	mu.Lock()
+	defer mu.Unlock()
 	for s := 1; s <= n.posted; s++ {
 		if (seen[s] > 0) == lost[s] {
 			t.Fatalf("record %d: delivered %d times, in the ledger %v\n%s", s, seen[s], lost[s], page)

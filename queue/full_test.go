@@ -89,7 +89,7 @@ func TestFullNeverKeepsWaiting(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel = context.WithTimeout(b.ctx, 30*time.Second)
+			ctx, cancel = context.WithTimeout(b.ctx, time.Minute)
 			err = b.q.WaitDurable(ctx, last)
 			cancel()
 			if err != nil {

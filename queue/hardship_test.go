@@ -260,8 +260,8 @@ func TestDropOldestCreateRefused(t *testing.T) {
 		}
 		return nil
 	})
-	n := b.pour(0, 60, 20000, time.Second)
-	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	n := b.pour(0, 60, 20000, time.Minute)
+	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
 	defer cancel()
 	if err := b.q.Sync(ctx); err != nil || n < 60 {
 		t.Errorf("%d of 60 accepted, sync: %v; full: %s; dropped %d", n, err, b.q.Status().FullWhy, b.q.Status().DroppedOldest)

@@ -11,16 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"logmule/checkpoint"
+	"logmule/integration/leaks"
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 	"logmule/queue/vfs/faultfs"
 	"logmule/recovery"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // bench is a queue on a file system in memory, and what a test wants to know of it.
 type bench struct {
@@ -33,7 +32,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T, change func(*Options)) *bench {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a hang detector
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute) // a hang detector
 	t.Cleanup(cancel)
 	b := &bench{T: t, fsys: faultfs.New(), store: checkpoint.NewMemory(), ctx: ctx}
 	b.opt = options(b.fsys, b.store)

@@ -17,7 +17,7 @@ import (
 
 // TestReaderOfNothing: a reader that is behind the mark when no segment is left waits, and minds its context.
 func TestReaderOfNothing(t *testing.T) {
-	const hang = 10 * time.Second
+	const hang = time.Minute
 	disk := &tight{}
 	b := newBench(t, func(o *Options) {
 		disk.FS = o.FS.(*faultfs.FS)
@@ -26,7 +26,7 @@ func TestReaderOfNothing(t *testing.T) {
 	r := b.q.Reader("out", Oldest)
 	b.fill(8, 20000)
 	disk.on.Store(true)
-	if b.pour(0, 2, 20000, time.Second) != 2 {
+	if b.pour(0, 2, 20000, time.Minute) != 2 {
 		t.Fatal("not accepted")
 	}
 	waitFor(t, "full", func() bool { return b.q.Status().Full })

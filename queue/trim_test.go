@@ -171,12 +171,15 @@ func TestReaderLetsGoOfDeleted(t *testing.T) {
 		b.append(noise(uint64(i), 20000))
 	}
 	waitFor(t, "deleted", func() bool { return b.segments() == 1 })
+	if s := b.q.sealing.Load(); s != nil {
+		<-s.done // until then it holds room, too
+	}
 	before, _ := b.fsys.Space("/data")
 	cancel()
 	<-ended
 	r.Close()
 	after, _ := b.fsys.Space("/data")
-	if after.Free != before.Free {
+	if after.Free > before.Free { // less, where a position went into the log meanwhile
 		t.Errorf("the idle reader held %d bytes of a deleted segment", after.Free-before.Free)
 	}
 }

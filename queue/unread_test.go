@@ -204,6 +204,7 @@ func TestStartOnADiskThatIsAway(t *testing.T) {
 	}
 	var refused atomic.Int64
 	b.refuseReads(func(string, int64, int64) bool { return refused.Add(1) < 5 })
+	b.opt.readPatience, b.opt.awayPatience = time.Minute, time.Minute
 	b.open()
 	got, lost := b.take(b.q.Reader("out", Oldest), 40)
 	equal(t, "after the disk came back", got, want)

@@ -25,7 +25,7 @@ func asked(t *testing.T) (next func() string) {
 	b := make([]byte, 4096)
 	return func() string {
 		t.Helper()
-		if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		n, err := conn.Read(b)

@@ -141,7 +141,7 @@ func TestHTTP2(t *testing.T) {
 			return Receipt{}, ErrDropped
 		}
 		return st.emit(ctx, p)
-	}, func(h *httpInput) { h.stall = 500 * time.Millisecond })
+	}, func(h *httpInput) { h.stall = 3 * time.Second })
 	c := peer(t, 2, nil)
 	var dialed atomic.Int32
 	c.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -309,7 +309,7 @@ func TestHTTPCredentials(t *testing.T) {
 			}
 		}
 	}
-	q := post(t, "GET", r.address, strings.NewReader(strings.Repeat("x", 40<<20)))
+	q := post(t, "GET", r.address, strings.NewReader(strings.Repeat("x", 16<<20)))
 	if status, text, _ := do(t, client(t), q); status != 401 {
 		t.Errorf("a long body of nobody: %d %s", status, text)
 	}
@@ -369,7 +369,7 @@ func TestHTTP2RefusedWhileSending(t *testing.T) {
 	t.Parallel()
 	r := begin[*httpInput](t, "http", anyPort+"token = \"x\"\n", discard)
 	big := filepath.Join(t.TempDir(), "big")
-	if err := os.WriteFile(big, make([]byte, 40<<20), 0o600); err != nil {
+	if err := os.WriteFile(big, make([]byte, 16<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	rest, sending := io.Pipe()

@@ -320,11 +320,14 @@ func TestTCPIdleMemory(t *testing.T) {
 		say(t, conns[i], "one record and a part of the next\nof which")
 	}
 	eventually(t, "a record of each connection", func() bool { return seen.Load() == connections })
-	each := (memory() - before) / connections
-	t.Logf("%d bytes per idle connection, the sender's side included", each)
-	if each > limit {
-		t.Errorf("%d bytes per idle connection, want at most %d", each, limit)
-	}
+	var each int64
+	defer func() {
+		t.Logf("%d bytes per idle connection, the sender's side included; at most %d are wanted", each, limit)
+	}()
+	eventually(t, "all of them to be idle", func() bool { // a reader may still be on its way back to its read
+		each = (memory() - before) / connections
+		return each <= limit
+	})
 	runtime.KeepAlive(conns)
 }
 

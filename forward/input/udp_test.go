@@ -278,6 +278,7 @@ func TestUDPDrops(t *testing.T) {
 	say(t, conn, "first")
 	<-entered
 	const sent = 1000
+	began := time.Now()
 	for range sent {
 		say(t, conn, strings.Repeat("x", 1000))
 	}
@@ -287,8 +288,9 @@ func TestUDPDrops(t *testing.T) {
 		records, _ := got.all()
 		return uint64(len(records)-1)+r.counters.Dropped.Load() == sent
 	})
-	if text := r.text.String(); strings.Count(text, "the kernel dropped datagrams") != 1 {
-		t.Errorf("log: %s", text)
+	text := r.text.String()
+	if n := strings.Count(text, "the kernel dropped datagrams"); n < 1 || n > 1+int(time.Since(began)/time.Second) {
+		t.Errorf("%d lines, want one a second at most: %s", n, text)
 	}
 }
 

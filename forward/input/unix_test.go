@@ -211,11 +211,11 @@ func TestUnixAgain(t *testing.T) {
 			}
 
 			// Replaced by one that another process listens at: it keeps its place.
-			if err := os.Remove(path); err != nil {
+			thief, err := net.Listen("unix", path+"2")
+			if err != nil {
 				t.Fatal(err)
 			}
-			thief, err := net.Listen("unix", path)
-			if err != nil {
+			if err := os.Rename(path+"2", path); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "a complaint", func() bool { return strings.Contains(r.text.String(), "cannot be made again yet") })
@@ -231,10 +231,10 @@ func TestUnixAgain(t *testing.T) {
 			})
 
 			// At the end a file that is not its own stays.
-			if err := os.Remove(path); err != nil {
+			if err := os.WriteFile(path+"2", nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(path, nil, 0o600); err != nil {
+			if err := os.Rename(path+"2", path); err != nil {
 				t.Fatal(err)
 			}
 			r.stop()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -15,15 +16,15 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"logmule/forward/config"
 	"logmule/forward/output"
 	"logmule/forward/output/outputtest"
+	"logmule/integration/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // build makes an output from the keys of its section.
 func build(t *testing.T, kind, keys string) output.Output {
@@ -132,10 +133,14 @@ type tcpServer struct {
 }
 
 func (s *tcpServer) start(t *testing.T, address string) {
-	l, err := net.Listen(cmp.Or(s.network, "tcp"), address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var l net.Listener
+	outputtest.Await(t, "the address, which somebody else may have been given meanwhile", func() (done bool) {
+		var err error
+		if l, err = net.Listen(cmp.Or(s.network, "tcp"), address); err != nil && !errors.Is(err, unix.EADDRINUSE) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	if s.tls != nil {
 		l = tls.NewListener(l, s.tls)
 	}

@@ -270,12 +270,13 @@ func TestHTTP2Early(t *testing.T) {
 func TestHTTP2DeadConnection(t *testing.T) {
 	silent := make(chan struct{})
 	defer close(silent)
-	calls := 0
+	calls, second := 0, make(chan struct{})
 	s := http2Server(t, false, func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			return
 		}
 		if calls++; calls == 2 {
+			close(second)
 			select {
 			case <-silent:
 			case <-r.Context().Done():
@@ -284,8 +285,13 @@ func TestHTTP2DeadConnection(t *testing.T) {
 	})
 	o := newTestHTTP(t, s.URL, func(c *httpConfig) { c.HTTP2 = true })
 	mustSend(t, o, batchOf("id", linesRun("one")))
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	go func() {
+		<-second
+		time.Sleep(100 * time.Millisecond) // the answer might come yet
+		cancel()
+	}()
 	if err := o.Send(ctx, batchOf("id2", linesRun("two"))); err == nil {
 		t.Fatal("no error")
 	}

@@ -19,7 +19,7 @@ func newTestHTTP(t *testing.T, url string, change func(c *httpConfig)) *httpOutp
 	t.Helper()
 	o, err := newHTTP(func(into any) error {
 		c := into.(*httpConfig)
-		c.URL, c.Timeout = url, config.Duration(20*time.Second)
+		c.URL, c.Timeout = url, config.Duration(time.Minute)
 		if change != nil {
 			change(c)
 		}

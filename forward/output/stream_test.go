@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"logmule/forward/output"
@@ -129,8 +130,14 @@ type datagramServer struct {
 }
 
 func (s *datagramServer) start(t *testing.T, address string) {
-	conn, err := net.ListenPacket(s.network, address)
-	must(t, err)
+	var conn net.PacketConn
+	outputtest.Await(t, "the address, which somebody else may have been given meanwhile", func() (done bool) {
+		var err error
+		if conn, err = net.ListenPacket(s.network, address); !errors.Is(err, unix.EADDRINUSE) {
+			must(t, err)
+		}
+		return err == nil
+	})
 	s.conn = conn
 	s.done.Go(func() {
 		buf := make([]byte, 64<<10)

@@ -84,7 +84,7 @@ func mustLose(t *testing.T, o *stream) {
 	t.Helper()
 	select {
 	case <-o.Lost():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the loss of the connection was not noticed")
 	}
 }
@@ -198,6 +198,7 @@ func TestTCPStall(t *testing.T) {
 		t.Fatal("a batch that nobody read was accepted")
 	}
 	p.accept()
+	o.timeout = time.Minute
 	sent := make(chan error, 1)
 	go func() { sent <- o.Send(t.Context(), b) }()
 	mustRead(t, p.accept(), "first\n"+big+"\n")
@@ -208,8 +209,9 @@ func TestTCPStall(t *testing.T) {
 
 // TestTCPSlowPeer: bytes that move, however slowly, are no stall.
 func TestTCPSlowPeer(t *testing.T) {
+	const timeout = 2 * time.Second
 	p := newPeer(t, 4<<10)
-	o := newTestTCP(t, p, 0, time.Second)
+	o := newTestTCP(t, p, 0, timeout)
 	big := strings.Repeat("x", 6<<20)
 	sent := make(chan error, 1)
 	go func() { sent <- o.Send(t.Context(), batchOf("1", linesRun(big))) }()
@@ -219,7 +221,7 @@ func TestTCPSlowPeer(t *testing.T) {
 	start, left := time.Now(), len(big)+1
 	buf := make([]byte, 64<<10)
 	for left > 0 {
-		if time.Since(start) < 2*time.Second {
+		if time.Since(start) < 3*timeout/2 {
 			<-tick.C
 		}
 		n, err := conn.Read(buf)

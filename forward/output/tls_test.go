@@ -55,7 +55,7 @@ func sendOnce(t *testing.T, kind, keys string) error {
 	t.Helper()
 	o := build(t, kind, keys)
 	defer func() { must(t, o.(io.Closer).Close()) }()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return o.Send(ctx, outputtest.Batch("1", outputtest.Lines("x")))
 }

@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -26,17 +27,18 @@ func (n *notes) add(record []byte) {
 
 func (n *notes) want(t *testing.T, want ...string) {
 	t.Helper()
-	for until := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+	var got []string
+	defer func() {
+		if t.Failed() {
+			t.Logf("took %q, want %q", got, want)
+		}
+	}()
+	wait(t, "all is taken", func() bool {
 		n.mu.Lock()
-		got := slices.Clone(n.text)
-		n.mu.Unlock()
-		if slices.Equal(got, want) {
-			return
-		}
-		if time.Now().After(until) {
-			t.Fatalf("took %q, want %q", got, want)
-		}
-	}
+		defer n.mu.Unlock()
+		got = slices.Clone(n.text)
+		return slices.Equal(got, want)
+	})
 }
 
 // TestPeers: what a client of net/http sees of each peer, for two requests, and what the peer took.
@@ -69,7 +71,11 @@ func TestPeers(t *testing.T) {
 					transport = new(http.Transport)
 					t.Cleanup(transport.CloseIdleConnections)
 				}
-				got := post(t, transport, "http://"+p.Address())
+				limit := patience
+				if want == "deadline" || want == "" { // nothing is to come
+					limit = 300 * time.Millisecond
+				}
+				got := post(t, transport, "http://"+p.Address(), limit)
 				if !strings.Contains(got, want) && !(want == "reset" && (strings.Contains(got, "EOF") || strings.Contains(got, "broken pipe"))) {
 					t.Errorf("got %q, want %q", got, want)
 				}
@@ -79,9 +85,9 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-func post(t *testing.T, transport *http.Transport, url string) string {
+func post(t *testing.T, transport *http.Transport, url string, limit time.Duration) string {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, stop := context.WithTimeout(t.Context(), limit)
 	defer stop()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader("a\nb\n"))
 	must(t, err)
@@ -136,10 +142,21 @@ func TestTalk(t *testing.T) {
 		})
 	}
 	t.Run("hang", func(t *testing.T) {
-		address, said := server(t, "")
-		ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer stop()
-		if _, err := (Talk{Text: []byte("abc"), Then: Hang}).Run(ctx, address); err != nil || ctx.Err() == nil {
+		ctx, stop := context.WithCancel(t.Context())
+		said := make(chan string, 1)
+		p, err := StartPeer("127.0.0.1:0", func(v *Visit) {
+			got := make([]byte, 3)
+			_, _ = io.ReadFull(v, got)
+			_ = v.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			if _, err := v.Read(make([]byte, 1)); !isTimeout(err) {
+				got = append(got, "and did not stay"...)
+			}
+			stop()
+			said <- string(got)
+		}, nil)
+		must(t, err)
+		t.Cleanup(p.Close)
+		if _, err := (Talk{Text: []byte("abc"), Then: Hang}).Run(ctx, p.Address()); err != nil || ctx.Err() == nil {
 			t.Errorf("it returned before its time, or failed: %v", err)
 		}
 		if got := <-said; got != "abc" {

@@ -17,7 +17,7 @@ import (
 // TestDeletedWhileRunning deletes the open segment under a queue that runs: the queue goes on, nobody who reads at that moment misses
 // anything, and the next start has all of it.
 func TestDeletedWhileRunning(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	disk, store := faultfs.New(), checkpoint.NewMemory()
 	open := func() *queue.Queue {

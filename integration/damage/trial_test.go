@@ -309,7 +309,7 @@ const theEnd = "appended after the damage"
 
 // goOn uses the queue: a new record gets a new number and reaches everybody.
 func (j *trial) goOn() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	body := []byte(theEnd + "\n")
 	last, err := j.q.Append(ctx, []segment.Run{{Form: segment.Lines, Count: 1, Raw: uint32(len(body)), Body: body}})

@@ -36,6 +36,7 @@ type HTTPSink struct {
 	largest  int
 	keys     map[string]bool // the Idempotency-Keys stored; nil: nobody looks at them
 	repeats  int
+	open     map[net.Conn]bool // connections
 	watch    func(key string, body []byte)
 }
 
@@ -52,9 +53,9 @@ func NewHTTPSink(address string, arrived func(record []byte)) (*HTTPSink, error)
 	if err != nil {
 		return nil, fmt.Errorf("start http sink: %w", err)
 	}
-	s := &HTTPSink{URL: "http://" + l.Addr().String() + "/logs", stop: make(chan struct{}), arrived: arrived}
+	s := &HTTPSink{URL: "http://" + l.Addr().String() + "/logs", stop: make(chan struct{}), arrived: arrived, open: map[net.Conn]bool{}}
 	s.answer = func() Answer { return Accept }
-	s.server = &http.Server{Handler: http.HandlerFunc(s.serve)}
+	s.server = &http.Server{Handler: http.HandlerFunc(s.serve), ConnState: s.note}
 	go func() { _ = s.server.Serve(l) }()
 	return s, nil
 }
@@ -110,6 +111,34 @@ func (s *HTTPSink) Largest() int {
 // Stored counts the records stored since then.
 func (s *HTTPSink) Stored(since time.Time) int {
 	return s.sum(func(b batch) bool { return !b.at.Before(since) })
+}
+
+// Newest counts the records of the last batch that was stored.
+func (s *HTTPSink) Newest() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.batches) == 0 {
+		return 0
+	}
+	return s.batches[len(s.batches)-1].records
+}
+
+// Left says whether no client is connected any more, so that nothing more comes from those that there were.
+func (s *HTTPSink) Left() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open) == 0
+}
+
+func (s *HTTPSink) note(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		s.open[c] = true
+	case http.StateClosed, http.StateHijacked:
+		delete(s.open, c)
+	}
 }
 
 // Untold counts the records stored without telling the client at once: those it is right to send again.

@@ -131,7 +131,7 @@ func (p *Process) ended() bool {
 }
 
 // adminClient keeps no connections: an idle one would count against the process under test.
-var adminClient = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var adminClient = &http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // Get asks the admin listener.
 func (p *Process) Get(path string) (status int, body []byte, err error) {

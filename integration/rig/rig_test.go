@@ -16,12 +16,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"logmule/integration/judge"
+	"logmule/integration/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 // careless is a forwarder with a planted fault: it answers 200 and forwards as its fault lets it.
 func careless(t *testing.T, sink string, fault func(n int, body []byte) [][]byte) string {
@@ -155,7 +154,7 @@ func TestTCPSinkTakesWholeLines(t *testing.T) {
 	_, _ = fmt.Fprint(torn, "a line that never ends")
 	_ = torn.Close()
 	source.Source.Acknowledged(1, 5000)
-	if err := Wait(10*time.Second, "all has arrived", func() bool { return d.Owes() == 0 }); err != nil {
+	if err := Wait(Patience, "all has arrived, the torn line's connection too", func() bool { return d.Owes() == 0 && sink.Accepted() == 2 }); err != nil {
 		t.Error(err)
 	}
 	sink.Close()
@@ -176,7 +175,7 @@ func TestProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, err := p.Wait(10 * time.Second); code != 0 || err != nil {
+	if code, err := p.Wait(Patience); code != 0 || err != nil {
 		t.Errorf("exit %d, %v", code, err)
 	}
 	if p.Output() != "hello\n" {

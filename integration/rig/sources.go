@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"syscall"
 	"time"
 
@@ -138,23 +137,3 @@ func (s *TCPSource) Run(ctx context.Context) error {
 	}
 	return nil
 }
-
-// FreeAddress is a port of loopback that nothing listens on, and that it has not given before.
-func FreeAddress() (string, error) {
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return "", fmt.Errorf("find free port: %w", err)
-		}
-		address := l.Addr().String()
-		if err := l.Close(); err != nil {
-			return "", fmt.Errorf("find free port: %w", err)
-		}
-		if _, before := given.LoadOrStore(address, true); !before {
-			return address, nil
-		}
-	}
-}
-
-// given are the addresses that FreeAddress has given: the kernel gives a port again as soon as it is closed.
-var given sync.Map

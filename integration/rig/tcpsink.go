@@ -58,6 +58,13 @@ func (s *TCPSink) Close() {
 	defer s.reading.Unlock()
 }
 
+// Left says whether no client is connected any more and all that they sent has been read.
+func (s *TCPSink) Left() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.connections) == 0
+}
+
 // Accepted counts the connections.
 func (s *TCPSink) Accepted() int {
 	s.mu.Lock()

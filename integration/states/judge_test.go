@@ -277,7 +277,7 @@ const theEnd = "the end"
 
 // goOn uses the queue: a new record gets a new number, becomes durable and reaches everybody.
 func (j *trial) goOn() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	j.disk.SetFree(1 << 30)
 	last, err := j.q.AppendKept(ctx, []segment.Run{run("in/end", theEnd, theEnd)})

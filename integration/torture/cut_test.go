@@ -211,6 +211,7 @@ func (s *site) noPower() {
 	must(s.t, s.disk.Freeze())
 	<-time.After(time.Duration(s.r.IntN(12)) * time.Millisecond)
 	s.Proc.Kill()
+	must(s.t, rig.Wait(rig.Patience, "what was sent has come", func() bool { return s.sink.Left() && s.stream.Left() }))
 	s.http.powerLost()
 	s.tcp.powerLost()
 	mode, seed := s.modes[s.r.IntN(len(s.modes))], s.r.Uint64()

@@ -27,8 +27,9 @@ type network struct {
 	rows    *book
 	steps   int
 
-	goroutines int // when all is well
-	logged     int // bytes of log that were looked at
+	goroutines int       // when all is well
+	logged     int       // bytes of log that were looked at
+	settled    time.Time // when they were
 }
 
 // victim is one output and the destination behind it.
@@ -75,7 +76,7 @@ func beyondSmoke(t *testing.T) {
 // newNetwork is one without outputs, for now.
 func newNetwork(t *testing.T) *network {
 	t.Helper()
-	return &network{Lab: newLab(t, ""), feed: rig.OwnAddress(t), rows: openBook(t)}
+	return &network{Lab: newLab(t, ""), feed: rig.OwnAddress(t), rows: openBook(t), settled: time.Now()}
 }
 
 // newVictim makes the destination of an output. Only its records' arrival is watched; who serves them comes later.
@@ -167,7 +168,7 @@ func (n *network) hurt(t *testing.T, f netFault, hold time.Duration) {
 		n.row(t, f, v, back[v], fmt.Sprintf("all of it had arrived after %v; the healthy output never paused for more than %v",
 			caught.Round(10*time.Millisecond), gap.Round(10*time.Millisecond)))
 	}
-	n.settle(t, hold)
+	n.settle(t)
 }
 
 // strike begins the fault and gives those it could be done to. The others get their row.
@@ -252,10 +253,11 @@ func (n *network) cpu() time.Duration {
 	return d
 }
 
-// settle looks at the log of a step in which something was wrong that long, and starts the next one from here.
-func (n *network) settle(t *testing.T, wrong time.Duration) {
+// settle looks at the log of a step, and starts the next one from here. Who fails says so every ten seconds.
+func (n *network) settle(t *testing.T) {
 	t.Helper()
-	out := n.Proc.Output()
+	out, lasted := n.Proc.Output(), time.Since(n.settled)
+	n.settled = time.Now()
 	fresh := out[n.logged:]
 	n.logged = len(out)
 	for _, v := range n.victims {
@@ -265,7 +267,7 @@ func (n *network) settle(t *testing.T, wrong time.Duration) {
 				lines = append(lines, line)
 			}
 		}
-		if len(lines) > 6+int(wrong/(5*time.Second)) {
+		if len(lines) > 6+int(lasted/(10*time.Second)) {
 			t.Errorf("%s: %d lines of log\n%s", v.kind, len(lines), strings.Join(lines, ""))
 		} else {
 			t.Logf("log of %s:\n%s", v.kind, strings.Join(lines, ""))

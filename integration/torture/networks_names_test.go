@@ -62,6 +62,6 @@ func TestNetworksNames(t *testing.T) {
 	for _, v := range n.victims {
 		n.row(t, netFault{name: "the name does not resolve, until SIGHUP brings another"}, v, time.Duration(v.first.Load()-lifted.UnixNano()), "nothing is lost; the healthy output goes on")
 	}
-	n.settle(t, by(0, time.Second, 30*time.Second))
+	n.settle(t)
 	n.rows.cannot("the name does not resolve, until SIGHUP brings another", "output unix", "a path is no name")
 }

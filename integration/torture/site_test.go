@@ -33,6 +33,7 @@ type site struct {
 	others  string // the sections behind it
 	archive string // file that the file output appends to
 	sink    *rig.HTTPSink
+	stream  *rig.TCPSink
 	down    bool     // the sink refuses everything
 	http    *repeats // what the sink gets
 	tcp     *repeats
@@ -111,7 +112,7 @@ path = %q
 	s.file = s.Judge.Destination("archive")
 	s.sink = rig.StartHTTPSink(t, httpOut, s.debris.without(s.http.arrived))
 	s.sink.Watch(s.seqs.watch)
-	rig.StartTCPSink(t, tcpOut, s.debris.without(s.tcp.arrived))
+	s.stream = rig.StartTCPSink(t, tcpOut, s.debris.without(s.tcp.arrived))
 	s.in = "http://" + in + "/"
 	return s
 }

@@ -18,9 +18,10 @@ import (
 	"go.uber.org/goleak"
 
 	"logmule/forward/pack"
+	"logmule/integration/leaks"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaks.Main(m) }
 
 const patience = time.Minute
 
@@ -81,7 +82,7 @@ func TestPanicLeavesNobodyBehind(t *testing.T) {
 		}()
 		_ = Run(t.Context(), Options{Paths: []string{path}, MaxRecord: 100, Encoding: UTF8, Poll: time.Second, MaxOpen: 8}, env)
 	}()
-	goleak.VerifyNone(t, before)
+	leaks.None(t, before)
 	if n := env.Counters.Open.Load(); n != 0 {
 		t.Errorf("%d files are left open", n)
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for what has to come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Destination is an output under test together with what it delivers to. The suite closes the output.
 type Destination struct {
