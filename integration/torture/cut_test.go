@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"logmule/integration/disk"
+	"logmule/integration/rig"
 )
 
 // during says what the daemon is doing when the power goes.
