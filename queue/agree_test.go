@@ -96,6 +96,25 @@ func (b *bench) harm(rng *rand.Rand) string {
 	}
 }
 
+// harmPositions may take the checkpoint database away, and what is noted beside it, so that the log alone has the positions.
+func (b *bench) harmPositions(rng *rand.Rand) string {
+	b.Helper()
+	what := []string{"", "/data/checkpoints.db", "/data/checkpoints.recent"}[:1+rng.IntN(3)]
+	for _, path := range what[1:] {
+		if err := b.fsys.Remove(path); err != nil {
+			b.Fatal(err)
+		}
+		b.store = checkpoint.NewMemory()
+		b.opt = options(b.fsys, b.store)
+	}
+	return fmt.Sprintf("removed %q", what[1:])
+}
+
+func (b *bench) there(path string) bool {
+	_, err := b.fsys.Stat(path)
+	return err == nil
+}
+
 // sequences are those that can be read without a queue.
 func (b *bench) sequences() (seen checkpoint.Ranges) {
 	b.Helper()
@@ -124,15 +143,20 @@ func TestFsckAndStartAgree(t *testing.T) {
 		for range 1 + rng.IntN(3) {
 			done = append(done, b.harm(rng))
 		}
+		done = append(done, b.harmPositions(rng))
+		noted := b.there("/data/checkpoints.recent")
 		report, err := recovery.Check(b.ctx, b.fsys, "/data", recovery.CheckOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		var said, booked, came checkpoint.Ranges
+		readable := b.sequences()
+		var said, before, booked, came checkpoint.Ranges
 		for _, d := range report.Damage {
 			said = said.Add(d.FirstLost, d.LastLost)
+			if len(readable) > 0 && d.LastLost < readable[0].First && d.Cause == "missing segment" {
+				before = before.Add(d.FirstLost, d.LastLost)
+			}
 		}
-		readable := b.sequences()
 		b.open()
 		r := b.q.Reader("slow", Oldest)
 		floor := r.floor
@@ -149,6 +173,7 @@ func TestFsckAndStartAgree(t *testing.T) {
 			r.Done(nil, rangeOf(&f))
 		}
 		b.checkpoint(r)
+		b.drain(b.q.Reader("fast", Oldest))
 		for _, l := range b.ledger() {
 			if l.Acknowledged != recovery.NotAcknowledged && l.Cause != recovery.CauseEpoch {
 				booked = booked.Add(l.First, l.Last)
@@ -160,10 +185,18 @@ func TestFsckAndStartAgree(t *testing.T) {
 			t.Fatalf("seed %d, %q: from %d on\nfsck says %s, the ledger %s\nreadable %s, delivered %s\n%+v\n%v\n%+v",
 				seed, done, floor, from(said), from(booked), from(readable), from(came), report.Damage, report.Notes, b.ledger())
 		}
+		for _, part := range before {
+			if len(booked.Without(part.First, part.Last)) > 0 {
+				t.Fatalf("seed %d, %q: fsck said that %s are lost before all others, the ledger has %s", seed, done, before, booked)
+			}
+		}
 		for _, part := range booked {
 			if len(said.Without(part.First, part.Last)) > 0 {
 				t.Fatalf("seed %d, %q: the ledger has %s, fsck said %s", seed, done, booked, said)
 			}
+		}
+		if !noted {
+			continue // nothing but the newest segment knew where the log ended
 		}
 		if given := uint64(90); came.Last() < given && slices.Max([]uint64{said.Last(), came.Last(), floor - 1}) < given {
 			t.Fatalf("seed %d, %q: nobody tells of what comes after %d", seed, done, max(said.Last(), came.Last()))

@@ -171,7 +171,7 @@ func TestShedIsNoLoss(t *testing.T) {
 		if got := b.ranges("checksum", ""); got != "3-3" {
 			t.Errorf("the ledger has %q lost to damage, want 3-3", got)
 		}
-		report, err := recovery.Check(b.ctx, b.fsys, "/data", recovery.CheckOptions{})
+		report, err := b.fsckOf(b.fsys)
 		if err != nil || !report.Clean || report.LostRecords != 0 {
 			t.Errorf("fsck: %+v, %v: what the ledger tells of is history", report.Damage, err)
 		}
@@ -183,7 +183,7 @@ func TestShedIsNoLoss(t *testing.T) {
 		b.fill(20, 8000)
 		r.Shed(1)
 		b.damage(3)
-		report, err := recovery.Check(b.ctx, b.fsys, "/data", recovery.CheckOptions{})
+		report, err := b.fsckOf(b.fsys)
 		if err != nil || report.Clean || report.LostRecords != 1 {
 			t.Errorf("fsck: clean %v, %d lost, %v: another output has not got record 3", report.Clean, report.LostRecords, err)
 		}

@@ -1,10 +1,6 @@
 package queue
 
-import (
-	"testing"
-
-	"logmule/recovery"
-)
+import "testing"
 
 // TestActiveDeleted is row 30 of the table of damage: the active segment is deleted while the queue is open. Nothing that comes after
 // that is acknowledged out of a file without a name, and what had been is put back.
@@ -41,7 +37,7 @@ func TestActiveDeleted(t *testing.T) {
 			equal(t, "with the active one deleted", b.got(r, 35), append(want, more...))
 		}
 		b.checkpoint(r)
-		if report, err := recovery.Check(b.ctx, b.fsys, "/data", recovery.CheckOptions{}); err != nil || !report.Clean {
+		if report, err := b.fsckOf(b.fsys); err != nil || !report.Clean {
 			t.Errorf("fsck: %v, %+v", err, report.Damage)
 		}
 	}

@@ -52,7 +52,7 @@ func (b *bench) firstPath() string {
 // fsck checks beside the open queue.
 func (b *bench) fsck() recovery.Report {
 	b.Helper()
-	r, err := recovery.Check(b.ctx, b.fsys, "/data", recovery.CheckOptions{})
+	r, err := b.fsckOf(b.fsys)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -154,6 +154,11 @@ func countOf(r checkpoint.Range) uint64 {
 	return r.Last - r.First + 1
 }
 
+// fsckOf is what fsck says of a file system, with the positions of a store that is in memory.
+func (b *bench) fsckOf(fsys vfs.FS) (recovery.Report, error) {
+	return recovery.Check(b.ctx, fsys, "/data", recovery.CheckOptions{Store: b.store.Reopen()})
+}
+
 // inLedger is how many records the loss ledger has, of one cause or of all.
 func (b *bench) inLedger(cause string) (n uint64) {
 	b.Helper()

@@ -12,7 +12,6 @@ import (
 	"logmule/checkpoint"
 	"logmule/queue/segment"
 	"logmule/queue/vfs/faultfs"
-	"logmule/recovery"
 )
 
 // TestRemovedSegmentIsInTheLedger: what somebody removed while the queue was closed is lost, and written down.
@@ -69,7 +68,7 @@ func TestRecordsBetweenSegments(t *testing.T) {
 	}
 	r.Close()
 	b.close()
-	if report, err := recovery.Check(b.ctx, b.fsys, "/data", recovery.CheckOptions{}); err != nil || report.LostRecords > 0 {
+	if report, err := b.fsckOf(b.fsys); err != nil || report.LostRecords > 0 {
 		t.Errorf("fsck: %v, %+v", err, report.Damage)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 	"logmule/queue/vfs/faultfs"
-	"logmule/recovery"
 )
 
 // TestSkippedNumbersAreNotLost: the sequences that a start leaves out, to be sure of none being given twice, are written down as lost.
@@ -88,6 +87,6 @@ func TestFsckBesideDelete(t *testing.T) {
 			}
 		}
 	}
-	rep, err := recovery.Check(b.ctx, fsys, "/data", recovery.CheckOptions{})
+	rep, err := b.fsckOf(fsys)
 	t.Logf("%d opens; %v clean %v %+v", opens, err, rep.Clean, rep.Damage)
 }

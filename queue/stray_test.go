@@ -55,7 +55,7 @@ func TestStrayGoesFirst(t *testing.T) {
 // clean fails unless fsck finds nothing, and a start neither.
 func (b *bench) clean(left *faultfs.FS) {
 	b.Helper()
-	report, err := recovery.Check(b.ctx, left, "/data", recovery.CheckOptions{})
+	report, err := b.fsckOf(left)
 	if err != nil || !report.Clean || report.LostRecords > 0 {
 		b.Fatalf("fsck: %v, %+v", err, report.Damage)
 	}

@@ -28,7 +28,7 @@ func TestDeletionsAreDurableInOrder(t *testing.T) {
 	}
 	for seed := range uint64(40) {
 		left := b.fsys.Crash(faultfs.Reorder, seed)
-		report, err := recovery.Check(b.ctx, left, "/data", recovery.CheckOptions{})
+		report, err := b.fsckOf(left)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,6 @@ import (
 
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
-	"logmule/recovery"
 )
 
 // old are the names of the segments of a stopped queue, oldest first.
@@ -112,7 +111,7 @@ func TestOldNames(t *testing.T) {
 					t.Errorf("the ledger has %+v", l)
 				}
 			}
-			report, err := recovery.Check(b.ctx, b.fsys, "/data", recovery.CheckOptions{})
+			report, err := b.fsckOf(b.fsys)
 			if err != nil || !report.Clean {
 				t.Errorf("fsck: %v, %+v", err, report.Damage)
 			}

@@ -21,6 +21,7 @@ type CheckOptions struct {
 	Progress func(done, total int64) // bytes read, of all; called by one goroutine at a time
 	Source   func(key string) string // what a person calls the source with this key; nil: the key
 	Workers  int                     // segments read at the same time; 0: one for each processor
+	Store    checkpoint.Store        // has the positions of outputs; nil: the database in the directory, which is read and not opened
 }
 
 // Check verifies every checksum of every byte in the segments of the data directory dir and judges as Start does. It
@@ -57,8 +58,7 @@ type checker struct {
 	sums    ledgerSums
 	live    bool // another process writes
 	all     bool // the positions of sources are wanted too
-	stored  map[string]checkpoint.Position
-	whole   bool // stored has all that was saved before anything was deleted
+	beside  beside
 	outputs map[string]checkpoint.Position
 	told    map[string][]byte // what else the positions in the log say
 	parts   []*part
@@ -94,7 +94,7 @@ func (c *checker) prepare() error {
 	if lost != nil {
 		c.report.note(fmt.Sprintf("no identity, the next start makes it again from the segments (%v)", lost))
 	}
-	if _, err := c.fsys.Stat(filepath.Join(c.dir, CheckpointFile)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := c.fsys.Stat(filepath.Join(c.dir, CheckpointFile)); errors.Is(err, fs.ErrNotExist) && c.opt.Store == nil {
 		c.report.note(CheckpointFile + " is missing; the next start takes the positions from the log")
 	}
 	if err := c.sums.read(c.fsys, c.dir); err != nil {
@@ -120,7 +120,11 @@ func (c *checker) prepare() error {
 
 // peek reads the stored positions. A database that a daemon writes is of no use.
 func (c *checker) peek() {
-	c.stored, c.whole = stored(c.fsys, c.dir, !c.live)
+	if c.live {
+		c.beside = beside{}.withRecent(c.fsys, c.dir)
+		return
+	}
+	c.beside = lookBeside(c.fsys, c.dir, c.opt.Store)
 }
 
 // readAll reads the segments, the newest first, as many at a time as there are workers. Every segment has all positions; those that
@@ -241,13 +245,13 @@ func (c *checker) judge() ([]finding, error) {
 	const rounds = 3
 	for round := 1; ; round++ {
 		var bad []string
-		c.outputs, c.told, bad = known(c.parts, c.stored)
+		c.outputs, c.told, bad = known(c.parts, c.beside.positions)
 		for _, name := range bad {
 			c.report.note(fmt.Sprintf("the position of output %s in the log cannot be read", name))
 		}
-		c.mark = max(durable(c.parts, c.outputs), noted(c.stored))
+		c.mark = max(durable(c.parts, c.outputs), noted(c.beside.positions))
 		j := judge{parts: c.parts, mark: c.mark, end: given(c.parts, c.mark, &c.sums)}
-		if c.whole { // else what is not there may have been delivered and deleted
+		if !c.live && c.beside.err == nil { // else what is not there may have been delivered and deleted
 			j.owed = c.sums.owed(c.outputs, j.end)
 		}
 		found := j.findings()

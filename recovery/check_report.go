@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"logmule/checkpoint"
 )
 
 // describe makes the report.
@@ -26,7 +24,7 @@ func (c *checker) describe(found []finding) error {
 	}
 	c.unsealed()
 	c.database()
-	c.before()
+	c.before(found)
 	for _, p := range c.parts {
 		if p.opaque && !p.gone && p.newer == nil {
 			r.add(Damage{Segment: p.name.String(), Length: p.size, Cause: causeUnreadable, Action: didNothing})
@@ -45,18 +43,11 @@ func (c *checker) describe(found []finding) error {
 	return nil
 }
 
-// before tells of outputs that stand before the oldest record where nothing says whether what is not there had been delivered.
-// Those that start and repair then write down as lost may have been.
-func (c *checker) before() {
-	oldest := c.report.FirstSequence
-	if c.live || c.whole || oldest == 0 {
-		return
-	}
-	for _, o := range c.report.Outputs {
-		if o.Position < oldest {
-			c.report.note(fmt.Sprintf("without %s nobody can tell whether output %s had been sent records %d to %d, which are not there: the log has it at %d, and may be "+
-				"a second behind; the next start, and --repair, write them down as lost", CheckpointFile, o.Name, o.Position, oldest-1, o.Position))
-		}
+// before says of records that are missing before the oldest one how sure that is, where there is no database.
+func (c *checker) before(found []finding) {
+	if c.beside.missing() && slices.ContainsFunc(found, finding.beforeAll) {
+		c.report.note(fmt.Sprintf("%s is missing: how far an output had come is taken from what is left, and may be a second behind; of the records "+
+			"that are missing before the oldest one, those of that second may have been delivered", CheckpointFile))
 	}
 }
 
@@ -65,19 +56,17 @@ func (c *checker) database() {
 	if c.live {
 		return
 	}
-	path := filepath.Join(c.dir, CheckpointFile)
-	_, findings, err := checkpoint.Examine(c.fsys, path)
-	if err != nil {
-		c.report.note(fmt.Sprintf("%s was not checked: %v", CheckpointFile, err))
+	if c.beside.err != nil {
+		c.report.note(fmt.Sprintf("%s was not checked: %v", CheckpointFile, c.beside.err))
 	}
-	if len(findings) == 0 || findings[0] == checkpoint.Missing {
+	if len(c.beside.findings) == 0 || c.beside.missing() {
 		return
 	}
 	var size int64
-	if info, err := c.fsys.Stat(path); err == nil && info.Mode().IsRegular() {
+	if info, err := c.fsys.Stat(filepath.Join(c.dir, CheckpointFile)); err == nil && info.Mode().IsRegular() {
 		size = info.Size()
 	}
-	c.report.note(fmt.Sprintf("%s: %s", CheckpointFile, strings.Join(findings, "; ")))
+	c.report.note(fmt.Sprintf("%s: %s", CheckpointFile, strings.Join(c.beside.findings, "; ")))
 	c.report.add(Damage{Segment: CheckpointFile, Length: size, Cause: causeStore, Action: wouldRebuild})
 }
 

@@ -187,6 +187,9 @@ func (j *judge) missing(n neighbour) []checkpoint.Range {
 	return nil
 }
 
+// beforeAll tells whether records are missing before the oldest segment, so that the positions of the outputs alone tell of them.
+func (f finding) beforeAll() bool { return f.part == nil && f.after == nil && f.lost.First > 0 }
+
 // absent is a segment that is not there.
 func (j *judge) absent(n neighbour, lost checkpoint.Range) finding {
 	f := finding{after: n.p, cause: causeMissing, torn: lost.First > j.mark, lost: lost}

@@ -167,26 +167,42 @@ func split(values map[string][]byte) (outputs map[string]checkpoint.Position, ot
 	return outputs, others, bad
 }
 
-// stored are the positions beside the log, as far as they are sound. whole: there is a database; else what is not there may have been
-// delivered and deleted for positions that nothing tells of.
-func stored(fsys vfs.FS, dir string, database bool) (all map[string]checkpoint.Position, whole bool) {
-	all = make(map[string]checkpoint.Position)
-	if database {
-		found, findings, err := checkpoint.Examine(fsys, filepath.Join(dir, CheckpointFile))
-		maps.Copy(all, found)
-		whole = err == nil && !slices.Contains(findings, checkpoint.Missing)
+// beside is what stands beside the log.
+type beside struct {
+	positions map[string]checkpoint.Position // as far as they are sound
+	findings  []string                       // what is wrong with the database
+	err       error                          // why nothing can be said of the database
+}
+
+// lookBeside reads what a start would load, without opening it. store has the positions where that is no database in dir; nil: it is one.
+func lookBeside(fsys vfs.FS, dir string, store checkpoint.Store) (b beside) {
+	if store != nil {
+		b.positions, b.err = store.Load()
+	} else {
+		b.positions, b.findings, b.err = checkpoint.Examine(fsys, filepath.Join(dir, CheckpointFile))
+	}
+	return b.withRecent(fsys, dir)
+}
+
+// withRecent adds what is in the file of recent positions.
+func (b beside) withRecent(fsys vfs.FS, dir string) beside {
+	if b.positions == nil {
+		b.positions = map[string]checkpoint.Position{}
 	}
 	for key, p := range checkpoint.ReadRecent(fsys, filepath.Join(dir, RecentFile)) {
-		all[key] = checkpoint.Latest(p, all[key])
+		b.positions[key] = checkpoint.Latest(p, b.positions[key])
 	}
-	return all, whole
+	return b
 }
+
+// missing tells whether there is no database. Then the log may be all that tells how far the outputs are.
+func (b beside) missing() bool { return slices.Contains(b.findings, checkpoint.Missing) }
 
 // known are the positions after the newest of these parts, those of outputs with the stored ones, and the outputs whose value
 // cannot be read.
 func known(parts []*part, stored map[string]checkpoint.Position) (outputs map[string]checkpoint.Position, others map[string][]byte, bad []string) {
 	var gathered []*gatherer
-	for _, p := range parts {
+	for _, p := range newest(parts) {
 		if p.normal() {
 			gathered = append(gathered, p.positions)
 		}
@@ -198,6 +214,21 @@ func known(parts []*part, stored map[string]checkpoint.Position) (outputs map[st
 		}
 	}
 	return outputs, others, bad
+}
+
+// newest are those of the parts that a start reads: back to the second one that holds records. What older ones say of positions is of
+// no use where these have lost theirs: the outputs have got on since, and what they did then may be deleted.
+func newest(parts []*part) []*part {
+	full := 0
+	for i, p := range slices.Backward(parts) {
+		if p.normal() && p.holdsRecords() {
+			full++
+		}
+		if full == 2 {
+			return parts[i:]
+		}
+	}
+	return parts
 }
 
 // durable is the mark as far as frames and positions prove it.

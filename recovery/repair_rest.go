@@ -15,17 +15,11 @@ import (
 
 // loadStore takes over the positions beside the log, as far as they are sound.
 func (r *repairer) loadStore() error {
-	stored, findings, err := checkpoint.Examine(r.fsys, filepath.Join(r.dir, CheckpointFile))
-	if err != nil {
-		return fmt.Errorf("%w; let this user read it", err)
+	b := lookBeside(r.fsys, r.dir, r.options.Store)
+	if b.err != nil {
+		return fmt.Errorf("%w; let this user read it", b.err)
 	}
-	r.stored, r.storeBad = stored, findings
-	if r.stored == nil {
-		r.stored = map[string]checkpoint.Position{}
-	}
-	for key, p := range checkpoint.ReadRecent(r.fsys, filepath.Join(r.dir, RecentFile)) {
-		r.stored[key] = checkpoint.Latest(p, r.stored[key])
-	}
+	r.stored, r.storeBad = b.positions, b.findings
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"logmule/checkpoint"
 	"logmule/queue/vfs"
+	"logmule/recovery"
 )
 
 // ledger judges the lines of the ledger: nothing is said to be lost that is owed, and nothing twice.
@@ -78,6 +79,47 @@ func (j *trial) takenByAll(s uint64, outputs []string) bool {
 		}
 	}
 	return true
+}
+
+// asSaid holds what fsck said without checkpoints against what the start and the readers have written down since. A position in the log
+// may lie before what is retained. Then both call lost what lies between, of which nobody misses a record.
+func (j *trial) asSaid(before recovery.Report, told []recovery.Loss) {
+	if !j.bare || j.hurt() {
+		return
+	}
+	var said, written checkpoint.Ranges
+	for _, d := range before.Damage {
+		if d.FirstLost == 0 && j.p.heals {
+			continue
+		}
+		said = said.Add(d.FirstLost, d.LastLost)
+		for s := d.FirstLost; s <= d.LastLost; s++ {
+			if d.Cause != "missing segment" || d.FirstLost == 0 || binds(j.m.acked, s, j.n) && !j.takenByAll(s, nil) {
+				j.fail("fsck before the start: %+v", d)
+				break
+			}
+		}
+	}
+	for _, loss := range j.losses[len(told):] {
+		if loss.Acknowledged != recovery.NotAcknowledged && (loss.Cause == "missing segment" || j.p.name == "oldest") {
+			written = written.Add(loss.First, loss.Last)
+		}
+	}
+	for _, r := range written {
+		if left := said.Without(r.First, r.Last); len(left) > 0 && j.p.name != "oldest" {
+			j.fail("fsck said that records %s are lost, the ledger says %s", said, written)
+		}
+	}
+	for _, o := range j.m.outputs {
+		if o.gone <= j.n {
+			return // what it lacks is written down when it comes back
+		}
+	}
+	for _, r := range said {
+		if len(written.Without(r.First, r.Last)) > 0 {
+			j.fail("fsck said that records %s are lost, the ledger says %s", said, written)
+		}
+	}
 }
 
 // sources judges the positions: each is one that was set, not older than what was durable, and its records are there
