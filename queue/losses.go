@@ -14,6 +14,8 @@ import (
 
 // losses is the loss ledger of an open queue: what is lost is written down once, whoever finds it first.
 type losses struct {
+	copying sync.Mutex // held while damaged bytes are copied and written down; taken before mu
+
 	mu      sync.Mutex // guards everything below
 	ledger  *recovery.Ledger
 	refused uint64    // drop_newest records that the ledger has
@@ -171,27 +173,24 @@ func (q *Queue) tellDropped(ended bool) time.Duration {
 	return 0
 }
 
-// noteDamage quarantines bytes that a reader could not use and writes the loss down, unless that has been done.
+// noteDamage quarantines bytes that a reader could not use and writes the loss down, unless that has been done. The disk may take its
+// time for the copy: who else has something to write down does not wait for that, only who has bytes to copy too, one of whom may be at
+// the same damage.
 func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost checkpoint.Range, cause string, why error) {
-	q.losses.mu.Lock()
-	defer q.losses.mu.Unlock()
-	untold := q.untoldLocked(lost)
-	if len(untold) == 0 {
-		return
-	}
 	var quarantined string
-	if length > 0 {
-		var err error
-		if quarantined, err = recovery.Quarantine(q.opt.FS, q.opt.Dir, from, f.name.String(), offset, length); err != nil {
-			q.opt.Log.Error("damaged bytes not quarantined", "segment", f.path, "offset", offset, "error", err)
-		}
-		q.aside.tidy.poke()
-	}
 	var sources []string
-	if from != nil && length > 0 {
+	if length > 0 {
+		q.losses.copying.Lock()
+		defer q.losses.copying.Unlock()
+		if q.told(lost) {
+			return
+		}
+		quarantined = q.quarantine(f, from, offset, length)
 		sources = recovery.SourcesOf(from, f.name, segment.Span{Offset: offset, Size: length}, lost, q.opt.Source)
 	}
-	for _, part := range untold {
+	q.losses.mu.Lock()
+	defer q.losses.mu.Unlock()
+	for _, part := range q.untoldLocked(lost) {
 		loss := lossOf(part.First, part.Last, part.Last-part.First+1, cause, q.acknowledgement())
 		loss.Segment, loss.Offset, loss.Length, loss.Quarantine, loss.Sources = f.name.String(), offset, length, quarantined, sources
 		q.counters.damaged.Add(loss.Count)
@@ -199,6 +198,23 @@ func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost
 			"first", part.First, "last", part.Last, "records", loss.Count, "cause", cause, "of", recovery.Sources(sources), "quarantine", quarantined, "error", why)
 		q.noteOrKeepLocked(loss)
 	}
+}
+
+// told says whether all of this is written down, or waits to be.
+func (q *Queue) told(lost checkpoint.Range) bool {
+	q.losses.mu.Lock()
+	defer q.losses.mu.Unlock()
+	return len(q.untoldLocked(lost)) == 0
+}
+
+// quarantine copies damaged bytes and returns the name of the copy, empty where there is none.
+func (q *Queue) quarantine(f *file, from io.ReaderAt, offset, length int64) string {
+	name, err := recovery.Quarantine(q.opt.FS, q.opt.Dir, from, f.name.String(), offset, length)
+	if err != nil {
+		q.opt.Log.Error("damaged bytes not quarantined", "segment", f.path, "offset", offset, "error", err)
+	}
+	q.aside.tidy.poke()
+	return name
 }
 
 // acknowledgement is what is known of records up to the durable mark.
