@@ -46,14 +46,15 @@ func Make(path string, positions map[string]Position) error {
 // there, adds nothing.
 func ReadRecent(fsys vfs.FS, path string) map[string]Position {
 	found := map[string]Position{}
-	file, err := vfs.ReadFile(fsys, path, maxSlots*slotSize)
+	f, err := fsys.Open(path)
 	if err != nil {
 		return found
 	}
-	for ; len(file) >= slotSize; file = file[slotSize:] {
-		if key, p, ok := decodeSlot(file[:slotSize]); ok {
+	readSlots(f, func(_ int64, slot []byte) {
+		if key, p, ok := decodeSlot(slot); ok {
 			found[key] = Latest(p, found[key])
 		}
-	}
+	})
+	_ = f.Close() // it was only read
 	return found
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"maps"
 	"sync"
@@ -19,8 +20,12 @@ const slotSize = 512
 // loses at its end nothing else knows of. Load gives it with the positions.
 const EndKey = "end"
 
-// maxSlots bounds what is read of a file that something else has blown up.
-const maxSlots = 4096
+const (
+	// maxSlots bounds what is read of a file that something else has blown up, maxRefused how often a failing disk is asked: it may take
+	// its time for each no.
+	maxSlots   = 4096
+	maxRefused = 64
+)
 
 // Recent is a Store with a small file beside it that is written, and never synced, each time an output gets on. What
 // is written survives the end of the process, however it ends, so that a killed process repeats only what was in flight.
@@ -34,12 +39,13 @@ type Recent struct {
 	mu    sync.Mutex // guards everything below
 	file  vfs.File
 	found map[string]Position
-	slots map[string]int64 // offset of each key's slot
-	spare []int64          // slots that nobody uses
-	free  int64            // offset of the end, where the next one is made
+	slots map[string][]int64 // offsets of each key's slots: the first one is written, others were not readable when that was made
+	spare []int64            // slots that nobody uses
+	free  int64              // offset of the end, where the next one is made
 }
 
-// WithRecent opens the file at path, or makes it. The error is one of the file system; a file that is damaged is none.
+// WithRecent opens the file at path, or makes it. The error is one of the file system; a file that is damaged, or of which the disk does
+// not give all, is none: each slot stands for itself.
 func WithRecent(store Store, fsys vfs.FS, path string) (*Recent, error) {
 	f, err := fsys.OpenWrite(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -51,21 +57,39 @@ func WithRecent(store Store, fsys vfs.FS, path string) (*Recent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open recent positions: %w; move %s away if it is not a regular file", err, path)
 	}
-	r := &Recent{Store: store, file: f, found: map[string]Position{}, slots: map[string]int64{}}
-	slot := make([]byte, slotSize)
-	for ; r.free < maxSlots*slotSize; r.free += slotSize {
-		if _, err := f.ReadAt(slot, r.free); err != nil {
-			break // the end, or a sector that cannot be read: both are written anew
-		}
+	r := &Recent{Store: store, file: f, found: map[string]Position{}, slots: map[string][]int64{}}
+	var refused []int64 // written anew where there is no other, since the disk may refuse that too
+	r.free = readSlots(f, func(at int64, slot []byte) {
 		key, p, ok := decodeSlot(slot)
-		if !ok {
-			r.spare = append(r.spare, r.free)
-			continue
+		switch {
+		case slot == nil:
+			refused = append(refused, at)
+		case !ok:
+			r.spare = append(r.spare, at)
+		default:
+			r.slots[key] = append(r.slots[key], at)
+			r.found[key] = Latest(p, r.found[key])
 		}
-		r.slots[key] = r.free
-		r.found[key] = p
-	}
+	})
+	r.spare = append(r.spare, refused...)
 	return r, nil
+}
+
+// readSlots hands over every slot of a file with its offset, nil for one that the disk does not give, and returns where they end.
+func readSlots(f io.ReaderAt, take func(at int64, slot []byte)) (end int64) {
+	slot := make([]byte, slotSize)
+	for refused := 0; end < maxSlots*slotSize && refused < maxRefused; end += slotSize {
+		switch _, err := f.ReadAt(slot, end); {
+		case err == nil:
+			take(end, slot)
+		case errors.Is(err, io.EOF):
+			return end
+		default:
+			refused++
+			take(end, nil)
+		}
+	}
+	return end
 }
 
 // Load returns, of each output, the newer of what the store and the file have; what the older one has done counts too.
@@ -95,18 +119,23 @@ func (r *Recent) Note(key string, p Position) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	at, known := r.slots[key]
-	if !known && len(r.spare) > 0 {
-		at, r.spare = r.spare[0], r.spare[1:]
-	} else if !known {
-		at = r.free
-		r.free += slotSize
+	if len(r.slots[key]) == 0 {
+		r.slots[key] = []int64{r.unused()}
 	}
-	r.slots[key] = at
-	if _, err := r.file.WriteAt(slot, at); err != nil {
+	if _, err := r.file.WriteAt(slot, r.slots[key][0]); err != nil {
 		return fmt.Errorf("note position of %s: %w", key, err)
 	}
 	return nil
+}
+
+// unused takes a slot that nobody uses.
+func (r *Recent) unused() (at int64) {
+	if len(r.spare) > 0 {
+		at, r.spare = r.spare[0], r.spare[1:]
+		return at
+	}
+	r.free += slotSize
+	return r.free - slotSize
 }
 
 // Save is that of the store. What is gone leaves the file before it, durably: an older position, which a power loss could
@@ -127,15 +156,13 @@ func (r *Recent) remove(gone []string) error {
 	defer r.mu.Unlock()
 	for _, key := range gone {
 		delete(r.found, key)
-		at, known := r.slots[key]
-		if !known {
-			continue
+		for _, at := range r.slots[key] {
+			if _, err := r.file.WriteAt(make([]byte, slotSize), at); err != nil {
+				return fmt.Errorf("remove recent position of %s: %w", key, err)
+			}
 		}
-		if _, err := r.file.WriteAt(make([]byte, slotSize), at); err != nil {
-			return fmt.Errorf("remove recent position of %s: %w", key, err)
-		}
+		r.spare = append(r.spare, r.slots[key]...)
 		delete(r.slots, key)
-		r.spare = append(r.spare, at)
 	}
 	if err := r.file.Sync(); err != nil {
 		return fmt.Errorf("sync recent positions: %w", err)
@@ -171,7 +198,7 @@ func encodeSlot(key string, p Position) ([]byte, error) {
 }
 
 func decodeSlot(slot []byte) (key string, p Position, ok bool) {
-	if binary.LittleEndian.Uint32(slot) != crc32.Checksum(slot[4:], castagnoli) {
+	if slot == nil || binary.LittleEndian.Uint32(slot) != crc32.Checksum(slot[4:], castagnoli) {
 		return "", p, false
 	}
 	k, v := int(binary.LittleEndian.Uint16(slot[4:])), int(binary.LittleEndian.Uint16(slot[6:]))

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"bytes"
 	"fmt"
+	"syscall"
 	"testing"
 
 	"logmule/queue/vfs"
@@ -98,5 +99,68 @@ func TestRecentRanges(t *testing.T) {
 	}
 	if err := got.validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRecentUnreadable: a sector that the disk does not give costs the position in it, and no other; when it comes back the newest
+// position counts, and what is removed is removed from both.
+func TestRecentUnreadable(t *testing.T) {
+	const outputs = 12 // more than there are slots at first
+	fsys, store := faultfs.New(), NewMemory()
+	r := openRecent(t, fsys, store)
+	all := func(from *Recent) (found map[string]Position) {
+		t.Helper()
+		found, err := from.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	key := func(i int) string { return fmt.Sprintf("out/%d", i) }
+	for i := range outputs {
+		if err := r.Note(key(i), Position{Floor: 100, Step: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for bad := range outputs {
+		disk := fsys.Crash(faultfs.Keep, 0)
+		at := r.slots[key(bad)][0]
+		disk.FailReads(func(_ string, offset int64, size int) error {
+			if offset <= at && at < offset+int64(size) {
+				return syscall.EIO
+			}
+			return nil
+		})
+		again := openRecent(t, disk, store.Reopen())
+		found, read := all(again), ReadRecent(disk, "/recent")
+		for i := range outputs {
+			if _, known := found[key(i)]; known != (i != bad) {
+				t.Fatalf("slot %d cannot be read: output %d is known: %v", bad, i, known)
+			}
+		}
+		if len(read) != len(found) {
+			t.Fatalf("slot %d cannot be read: %d positions are found without opening it, %d with", bad, len(read), len(found))
+		}
+		if err := again.Note(key(bad), Position{Floor: 200, Step: 2}); err != nil {
+			t.Fatal(err)
+		}
+		if err := again.Note("out/new", Position{Floor: 300, Step: 1}); err != nil {
+			t.Fatal(err)
+		}
+		disk.FailReads(nil)
+		back := openRecent(t, disk, store.Reopen())
+		if found := all(back); len(found) != outputs+1 || found[key(bad)].Floor != 200 || found["out/new"].Floor != 300 {
+			t.Fatalf("slot %d can be read again: %v", bad, found)
+		}
+		if err := back.Save(nil, key(bad)); err != nil {
+			t.Fatal(err)
+		}
+		if _, known := all(openRecent(t, disk, store.Reopen()))[key(bad)]; known {
+			t.Fatalf("slot %d: the output is known after it was removed", bad)
+		}
+	}
+	fsys.FailReads(func(string, int64, int) error { return syscall.EIO })
+	if dead := openRecent(t, fsys, store.Reopen()); len(all(dead)) != 0 || dead.Note("out/1", Position{Floor: 1}) != nil {
+		t.Error("a file of which nothing can be read gives positions, or takes none")
 	}
 }
