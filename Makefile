@@ -22,14 +22,14 @@ build: ## the static binary, ./bin/logmule
 	@$(GOBUILD) -o bin/logmule ./cmd/logmule
 
 test: ## all tests in their short form, under 5 minutes on two cores
-	go test -timeout 5m ./...
+	go test -timeout 15m ./...
 	cd integration/faultdisk && go test ./...
 
 race: ## all tests under the race detector, the daemon too
-	go test -race -timeout 30m ./...
+	go test -race -timeout 60m ./...
 
 full: ## the black-box tests at full size: gigabytes of backlog, every page of noise
-	LOGMULE_FULL=1 go test -count=1 -timeout 30m -v ./integration
+	LOGMULE_FULL=1 go test -count=1 -timeout 60m -v ./integration
 
 fuzz: ## every fuzzer for FUZZTIME (10s) each
 	@.ci/fuzz $(FUZZTIME)
@@ -41,7 +41,7 @@ define laboratory
 endef
 
 torture: ## the fault laboratory in ten minutes: power, disks, networks, load; wants root and /dev/fuse
-	$(call laboratory,LOGMULE_TORTURE=short go test -count=1 -p 1 -parallel 8 -timeout 20m $(LABORATORY))
+	$(call laboratory,LOGMULE_TORTURE=short go test -count=1 -p 1 -parallel 8 -timeout 60m $(LABORATORY))
 
 torture-long: ## the same for hours
 	$(call laboratory,LOGMULE_TORTURE=long go test -count=1 -p 1 -parallel 8 -timeout 12h $(LABORATORY))

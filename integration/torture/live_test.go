@@ -124,8 +124,10 @@ func (v *live) look() (found, int) {
 // scrub sets the rate of the scrubber, which begins anew.
 func (v *live) scrub(rate string) {
 	v.t.Helper()
+	reloads := v.Metric("logmule_reloads_total")
 	v.Configure(v.text(rate))
 	must(v.t, v.Proc.Signal(syscall.SIGHUP))
+	v.Wait("the rate of the scrubber is another", func() bool { return v.Metric("logmule_reloads_total") > reloads })
 }
 
 // drained waits until all that was sent has come; it must be exactly that.
@@ -243,8 +245,6 @@ func TestFsckFindsDamageBesideTheDaemon(t *testing.T) {
 	clean("written down by the scrubber")
 	v.scrub("0B")
 
-	reloads := v.Metric("logmule_reloads_total")
-	v.Wait("the scrubber has stopped", func() bool { return v.Metric("logmule_reloads_total") >= reloads })
 	hurt(false)
 	healed := v.Metric("logmule_queue_healed_segments_total")
 	v.sink.Answer(accept)

@@ -32,8 +32,9 @@ type doors struct {
 	rows    *book
 	steps   int
 
-	goroutines int // when all is well
-	logged     int // bytes of log that were looked at
+	goroutines int       // when all is well
+	logged     int       // bytes of log that were looked at
+	calm       time.Time // when they were
 }
 
 // entry is one input, the good client that it has to go on serving, and what came of its records.
@@ -73,7 +74,7 @@ func openDoors(t *testing.T, host string) *doors {
 	must(t, err)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(authority)
-	d := &doors{Lab: newLab(t, ""), rows: openBook(t)}
+	d := &doors{Lab: newLab(t, ""), rows: openBook(t), calm: time.Now()}
 	var text strings.Builder
 	add := func(kind, name, keys string, secure bool) *entry {
 		e := &entry{kind: kind, name: name, judge: judge.New(d.Judge.Seed()), wait: rig.Patience / 2}
@@ -212,7 +213,7 @@ func (e *entry) write(ctx context.Context, source *judge.Source, again func() *j
 	var c net.Conn
 	for tick := time.Tick(goodEvery); ctx.Err() == nil; <-tick {
 		if c == nil {
-			within, cancel := context.WithTimeout(ctx, time.Second)
+			within, cancel := context.WithTimeout(ctx, e.wait)
 			raw, err := connect(within)
 			cancel()
 			if err != nil {
@@ -318,8 +319,9 @@ func (d *doors) calmed(t *testing.T, fault string) {
 	if d.goroutines == 0 {
 		d.goroutines = now
 	}
-	out := d.Proc.Output()
-	if fresh := out[d.logged:]; strings.Count(fresh, "\n") > 40 {
+	out, lasted := d.Proc.Output(), time.Since(d.calm)
+	d.calm = time.Now()
+	if fresh := out[d.logged:]; strings.Count(fresh, "\n") > 30+10*int(lasted/time.Second) { // each input says the same once a second
 		t.Errorf("%s: %d lines of log\n%s", fault, strings.Count(fresh, "\n"), fresh)
 	}
 	d.logged = len(out)

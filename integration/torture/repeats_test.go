@@ -40,7 +40,7 @@ type moment struct {
 
 // reachMost is what a repeat may reach back: positions are saved several times a second and at the latest with the positions
 // frame of each second; the rest is for a machine that is busy with something else.
-const reachMost = 3 * time.Second
+const reachMost = 10 * time.Second
 
 // stragglers is how long after a power loss something may still come that was sent before it.
 const stragglers = 200 * time.Millisecond

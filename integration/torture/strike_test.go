@@ -29,7 +29,8 @@ type fault struct {
 	costs func() int    // records that are lost at most; nil: nobody knows
 }
 
-// loudest is how many lines the daemon may log for one fault: each thing that fails says so once, and what repeats is folded.
+// loudest is how many lines the daemon may log for one fault: each thing that fails says so once, and what repeats is folded
+// into one every ten seconds.
 const loudest = 60
 
 // strike does one fault to a disk of the world, and sees to it that the world meets it as it should.
@@ -77,7 +78,7 @@ func (w *world) strike(d *disk.Disk, f fault) {
 	must(w.t, d.Clear())
 	backs := w.comeBack(f)
 	told := w.news()
-	w.heard(f, told)
+	w.heard(f, told, time.Since(began))
 	w.Wait("/readyz answers 200 after: "+f.name, func() bool { status, _ := w.ready(); return status == http.StatusOK })
 	if f.says == unwritten {
 		w.Wait("the loss is in the ledger after: "+f.name, func() bool { return w.counters()["ledger/"] > ledger })
@@ -210,12 +211,12 @@ func (w *world) comeBack(f fault) map[string]time.Duration {
 }
 
 // heard looks at what the daemon has logged, and notes what it has to: what repeats may be folded into a line that comes later.
-func (w *world) heard(f fault, told string) {
+func (w *world) heard(f fault, told string, lasted time.Duration) {
 	w.t.Helper()
 	if f.says != "" {
 		w.owed[f.says]++
 	}
-	if n := strings.Count(told, "\n"); n > loudest {
+	if n := strings.Count(told, "\n"); n > loudest+loudest/2*int(lasted/(10*time.Second)) {
 		w.t.Errorf("%s: %d lines in the log:\n%s", f.name, n, told[:min(len(told), 6000)])
 	}
 }
