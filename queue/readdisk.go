@@ -62,7 +62,7 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 			return lost, false, nil
 		}
 		if err := f.Decode(h, part.Offset, part.Payload); err != nil {
-			part.Bad, part.Err = true, err
+			part.Bad, part.Err, part.Size = true, err, part.Size-part.Cut
 			r.bad = append(r.bad, part)
 			continue
 		}

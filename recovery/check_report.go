@@ -161,5 +161,5 @@ func (c *checker) lacking() (all []*part) {
 
 // lacks is the damage of a segment that should have a trailer.
 func (p *part) lacks(action string) Damage {
-	return Damage{Segment: p.name.String(), Offset: p.end, Length: p.size - p.end, Cause: causeTrailer, Action: action}
+	return Damage{Segment: p.name.String(), Offset: p.end, Length: max(p.size-p.end, 0), Cause: causeTrailer, Action: action}
 }

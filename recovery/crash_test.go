@@ -118,6 +118,17 @@ var scenarios = map[string]struct {
 		h := segment.Header{Queue: segment.ID{9}, Epoch: segment.Epoch{Starts: 900}, Salt: 5, First: 12, Size: 1 << 16}
 		b.put(h.Name(), h.Encode())
 	}},
+	"cut in the padding of their last frames": {map[string]uint64{"a": 4}, func(b *builder) {
+		for i := range 2 {
+			b.open()
+			b.full(b.at("a", 2))
+			b.records(3)
+			end := b.padded(4)
+			b.sync()
+			b.close()
+			b.truncate(i, end+int64(i))
+		}
+	}},
 	"two lives of a queue": {nil, func(b *builder) {
 		b.sealed(10)
 		other := *b

@@ -27,6 +27,24 @@ var brokenOnes = map[string]func(t testing.TB) *builder{
 		b.flip(1, end+60)
 		return b
 	},
+	"cut in the padding of frames": func(t testing.TB) *builder {
+		b := newBuilder(t)
+		for i := range 3 {
+			b.open()
+			b.full()
+			end := b.padded(4)
+			b.sync()
+			if i > 0 {
+				end = b.padded(3)
+				b.sync()
+			} else {
+				b.records(2)
+			}
+			b.seal()
+			b.truncate(i, end+int64(i))
+		}
+		return b
+	},
 	"two names swapped": func(t testing.TB) *builder {
 		b := newBuilder(t)
 		b.sealed(3, 4)

@@ -15,7 +15,7 @@ type reading struct {
 	next             uint64 // the sequence that would follow
 	seen             uint64 // highest sequence of any frame, superseded ones included
 	mark             uint64 // highest durable mark of any frame
-	end              int64  // of the last frame that counts, or of the header
+	end              int64  // of the last frame that counts, or of the header; with padding that a cut may have taken
 	minTime, maxTime int64  // of its data frames
 	holes            []hole // in the order of their offsets
 	superseded       span   // frames that the next segment holds again, to the end of the file
@@ -145,7 +145,7 @@ func (s *scanner) supersede(p *segment.Part) {
 			s.open = nil
 		}
 	}
-	s.superseded.length = p.Offset + p.Size - s.superseded.offset
+	s.superseded.length = p.Offset + p.Size - p.Cut - s.superseded.offset
 }
 
 // unpaced lets a scan run to its end.

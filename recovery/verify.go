@@ -101,7 +101,7 @@ func (d *decoder) take(p *segment.Part) {
 	if err == nil {
 		return
 	}
-	f := finding{part: d.part, segment: d.part.name.String(), span: span{p.Offset, p.Size}, cause: causeUnreadable, action: wouldQuarantine}
+	f := finding{part: d.part, segment: d.part.name.String(), span: span{p.Offset, p.Size - p.Cut}, cause: causeUnreadable, action: wouldQuarantine}
 	if p.Header.Count > 0 {
 		f.lost.First, f.lost.Last = p.Header.First, p.Header.Last()
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"slices"
 	"testing"
 
 	"logmule/queue/segment"
@@ -268,4 +269,4 @@ func embeddedWorld(t testing.TB) *world {
 	})
 }
 
-var rows = append(append(append([]row(nil), frameRows...), segmentRows...), otherRows...)
+var rows = slices.Concat(frameRows, paddingRows, segmentRows, otherRows)

@@ -68,12 +68,11 @@ func (r *rewriting) frames(s *Scanner, known []Span) error {
 			continue
 		}
 		r.tally.frame(p.Header, p.Offset)
-		whole := s.whole(p)
-		end := FrameHeaderSize + p.Header.payload()
-		if err := r.bytes(whole[:end]); err != nil {
+		stored := s.stored(p)
+		if err := r.bytes(stored); err != nil {
 			return err
 		}
-		if err := r.bytes(make([]byte, p.Size-end)); err != nil { // the padding is zeros, whatever stood there
+		if err := r.bytes(make([]byte, p.Size-int64(len(stored)))); err != nil { // the padding is zeros, whatever stood there
 			return err
 		}
 	}
@@ -84,8 +83,11 @@ func within(known []Span, what Span) bool {
 	return slices.ContainsFunc(known, func(k Span) bool { return k.Offset <= what.Offset && what.End() <= k.End() })
 }
 
-// whole is a good frame that Next has just returned, with its padding.
-func (s *Scanner) whole(p Part) []byte { return s.buf[p.Offset-s.base : p.Offset-s.base+p.Size] }
+// stored is a good frame that Next has just returned, without its padding.
+func (s *Scanner) stored(p Part) []byte {
+	at := p.Offset - s.base
+	return s.buf[at : at+FrameHeaderSize+p.Header.payload()]
+}
 
 func (r *rewriting) bytes(b []byte) error {
 	r.tally.bytes(b)

@@ -35,13 +35,15 @@ type Part struct {
 	Offset, Size int64
 	Header       FrameHeader // of a good frame
 	Payload      []byte      // meta and body of a good frame; valid until the next call
+	Cut          int64       // of Size, what the range lacks: the end of a good frame's padding, where the file was cut in it
 	Bad          bool
 	Zero         bool  // a bad range of nothing but zeros: reserved space, or a block that was never written
 	Err          error // a bad range of which bytes could not be read; the first such error
 }
 
 // NewScanner scans [start, end) of a segment with this salt; start is a multiple of 8, such as HeaderSize or the end
-// of a frame. Where the file ends earlier, so does the scan.
+// of a frame. Where the file ends earlier, so does the scan. The last frame counts also where the end lies in its padding,
+// which says nothing: then it alone reaches behind the end, up to where a next frame would begin.
 func NewScanner(f io.ReaderAt, salt uint64, start, end int64) *Scanner {
 	return &Scanner{f: f, salt: salt, start: start, at: start, base: start, end: end}
 }
@@ -95,20 +97,20 @@ func (s *Scanner) frame(offset int64) (Part, bool, error) {
 	if err != nil || s.spent > offset-s.start+MaxFrame {
 		return Part{}, false, nil
 	}
-	size := h.Size()
-	if offset+size > s.end {
+	size, end := h.Size(), FrameHeaderSize+h.payload() // with the padding, and without
+	if offset+end > s.end {
 		return Part{}, false, nil
 	}
 	b, err = s.bytes(offset, size)
-	if err != nil || int64(len(b)) < size {
+	if err != nil || int64(len(b)) < end {
 		return Part{}, false, err
 	}
-	payload := b[FrameHeaderSize : FrameHeaderSize+h.payload()]
+	payload := b[FrameHeaderSize:end]
 	if !VerifyPayload(h, payload) {
 		s.spent += h.payload()
 		return Part{}, false, nil
 	}
-	return Part{Offset: offset, Size: size, Header: h, Payload: payload}, true, nil
+	return Part{Offset: offset, Size: size, Header: h, Payload: payload, Cut: size - int64(len(b))}, true, nil
 }
 
 // skip passes the bad bytes at s.at up to the next good frame or the end.

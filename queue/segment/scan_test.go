@@ -108,7 +108,9 @@ func TestScanSurvivesDamage(t *testing.T) {
 		"a byte and zeros follow":   {func(m *image, at at) { m.b = append(append(m.b, 1), make([]byte, 4095)...) }, all(), 2, 1},
 		"torn in the header":        {func(m *image, at at) { m.b = m.b[:at[9]+30] }, all(10), 1, 0},
 		"torn in the body":          {func(m *image, at at) { m.b = m.b[:at[9]+300] }, all(10), 1, 0},
-		"torn before the padding":   {func(m *image, at at) { m.b = m.b[:len(m.b)-1] }, all(10), 1, 0},
+		"torn in the padding":       {func(m *image, at at) { m.b = m.b[:len(m.b)-1] }, all(), 0, 0},
+		"torn before the padding":   {func(m *image, at at) { m.b = m.b[:len(m.b)-padded(m.b, at[9])] }, all(), 0, 0},
+		"torn before the last byte": {func(m *image, at at) { m.b = m.b[:len(m.b)-padded(m.b, at[9])-1] }, all(10), 1, 0},
 		"torn, zeros to a sector":   {func(m *image, at at) { clear(m.b[at[9]+104:]) }, all(10), 2, 1},
 		"hole, then a good frame":   {func(m *image, at at) { clear(m.b[at[8]+8 : at[9]]) }, all(9), 1, 0},
 		"frame moved":               {func(m *image, at at) { copy(m.b[at[5]:at[6]], m.b[at[2]:at[3]]) }, all(6), 1, 0},
@@ -255,8 +257,8 @@ func TestScanModel(t *testing.T) {
 			if err != nil {
 				rt.Fatal(err)
 			}
-			end, used := o+h.Size(), o+FrameHeaderSize+h.payload()
-			if end <= int64(len(m.b)) && bytes.Equal(m.b[o:used], whole[o:used]) {
+			used := o + FrameHeaderSize + h.payload()
+			if used <= int64(len(m.b)) && bytes.Equal(m.b[o:used], whole[o:used]) {
 				want = append(want, uint64(i+1))
 			}
 		}

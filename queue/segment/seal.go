@@ -57,17 +57,23 @@ func writeSeal(f vfs.File, sync func() error, t Trailer, pieces [][]byte) error 
 
 // SealRecovered seals a segment that was open when the process or the machine stopped. It reads [0, dataEnd) again,
 // counts the good frames in it, and writes index, parity and trailer after dataEnd, over what is there; the caller has
-// set aside what must not be lost. h is the header as ReadHeader found it, dataEnd the end of the last frame to keep.
-// The bytes before dataEnd stay as they are: what cannot be read counts as zeros, and stays damaged. It is durable
-// when it returns, and may be done again after a crash on the way, with the same result.
+// set aside what must not be lost. h is the header as ReadHeader found it, dataEnd the end of the last frame to keep,
+// with its padding: what the file lacks of that it gets first. The bytes before dataEnd stay as they are: what cannot be
+// read counts as zeros, and stays damaged. It is durable when it returns, and may be done again after a crash on the way,
+// with the same result.
 func SealRecovered(f vfs.File, h Header, dataEnd int64, mark uint64) (Trailer, error) {
 	if err := h.check(); err != nil {
 		return Trailer{}, fmt.Errorf("seal recovered segment %s: %w", h.Name(), err)
 	}
-	if size, err := f.Size(); err != nil {
+	size, err := f.Size()
+	if err == nil && (dataEnd < HeaderSize || dataEnd > align(size) || dataEnd > MaxDataEnd || dataEnd%8 != 0) {
+		err = fmt.Errorf("frames cannot end at offset %d of %d: %w", dataEnd, size, ErrMalformed)
+	}
+	if err == nil && dataEnd > size {
+		err = f.Truncate(dataEnd)
+	}
+	if err != nil {
 		return Trailer{}, fmt.Errorf("seal recovered segment %s: %w", h.Name(), err)
-	} else if dataEnd < HeaderSize || dataEnd > size || dataEnd > MaxDataEnd || dataEnd%8 != 0 {
-		return Trailer{}, fmt.Errorf("seal recovered segment %s: frames cannot end at offset %d of %d: %w", h.Name(), dataEnd, size, ErrMalformed)
 	}
 	t := newTally(h)
 	if err := t.recount(f, h.Salt, dataEnd); err != nil {
