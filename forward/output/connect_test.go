@@ -26,7 +26,7 @@ func TestConnectError(t *testing.T) {
 	for name, c := range map[string]struct{ kind, keys, says string }{
 		"tcp":            {"tcp", fmt.Sprintf("address = %q\n", nobody.Addr()), "connection refused"},
 		"http":           {"http", fmt.Sprintf("url = \"http://%s/\"\n", nobody.Addr()), "connection refused"},
-		"tcp, handshake": {"tcp", fmt.Sprintf("address = %q\ntimeout = \"50ms\"\ntls.enabled = true\n", silent.Addr()), "TLS handshake"},
+		"tcp, handshake": {"tcp", fmt.Sprintf("address = %q\ntimeout = \"1s\"\ntls.enabled = true\n", silent.Addr()), "TLS handshake"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := build(t, c.kind, c.keys)

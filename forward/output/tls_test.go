@@ -91,7 +91,7 @@ func TestTLSSaysWhatIsWrong(t *testing.T) {
 		{"answers in the clear", listen(t, func(conn net.Conn) { _, _ = io.WriteString(conn, "220 hello\r\n"); _, _ = io.Copy(io.Discard, conn) }),
 			`tls.enabled = true`, "the peer does not speak TLS"},
 		{"closes", listen(t, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 4096)) }), `tls.enabled = true`, "is this its port for TLS?"},
-		{"says nothing", listen(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), "tls.enabled = true\ntimeout = \"300ms\"", "is this the peer's port for TLS?"},
+		{"says nothing", listen(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), "tls.enabled = true\ntimeout = \"1s\"", "is this the peer's port for TLS?"},
 		{"no such file", "127.0.0.1:1", `tls.ca = "/nowhere.pem"`, "read tls.ca: open /nowhere.pem"},
 	} {
 		err := sendOnce(t, "tcp", "address = \""+c.address+"\"\n"+c.keys)

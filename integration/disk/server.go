@@ -143,7 +143,7 @@ func (s *server) wait(c command) (uint64, error) {
 // end ends the process: it unmounts when its input ends, and is killed where that takes long.
 func (s *server) end() {
 	_ = s.in.Close() // it may have ended
-	late := time.NewTimer(5 * time.Second)
+	late := time.NewTimer(patience / 2)
 	defer late.Stop()
 	for {
 		select {
