@@ -173,7 +173,7 @@ func runScenario(o options, kind string) (r result, err error) {
 		if p, err = rig.Start(rig.Command{Program: o.Binary, Args: []string{"run", "-c", file}, Dir: dir, Admin: admin}); err != nil {
 			return "", err
 		}
-		if _, err := p.Ready(10 * time.Second); err != nil {
+		if _, err := p.Ready(rig.Patience); err != nil {
 			return "", err
 		}
 		before, err = rig.CPU(p.PID())

@@ -47,6 +47,9 @@ type batch struct {
 	told    bool // the answer was 200 at once, so that the client knows
 }
 
+// atOnce is what an answer at once may take: on a machine that is busy a client may have given up before it.
+const atOnce = 100 * time.Millisecond
+
 // NewHTTPSink listens on address. arrived gets each record without its LF; it is called by one goroutine at a time and must not keep it.
 func NewHTTPSink(address string, arrived func(record []byte)) (*HTTPSink, error) {
 	l, err := net.Listen("tcp", address)
@@ -156,11 +159,21 @@ func (s *HTTPSink) sum(counts func(batch) bool) (n int) {
 }
 
 func (s *HTTPSink) serve(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the client went away in the middle
 	}
-	a := s.take(body, r.Header.Get("Idempotency-Key"))
+	a, stored := s.take(body, r.Header.Get("Idempotency-Key"))
+	if stored >= 0 {
+		defer func() {
+			if time.Since(began) > atOnce {
+				s.mu.Lock()
+				s.batches[stored].told = false
+				s.mu.Unlock()
+			}
+		}()
+	}
 	if a.After > 0 {
 		pause(r.Context(), s.stop, a.After)
 	}
@@ -173,17 +186,19 @@ func (s *HTTPSink) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *HTTPSink) take(body []byte, key string) Answer {
+// take gives the answer to a request, and which batch it is; -1: it is not stored.
+func (s *HTTPSink) take(body []byte, key string) (a Answer, stored int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests++
-	a := s.answer()
+	a = s.answer()
 	records := bytes.Count(body, []byte{'\n'})
 	s.largest = max(s.largest, records)
 	if a.Store && s.keys[key] {
 		s.repeats++
-		return a
+		return a, -1
 	}
+	stored = -1
 	if a.Store {
 		if s.keys != nil {
 			s.keys[key] = true
@@ -193,8 +208,9 @@ func (s *HTTPSink) take(body []byte, key string) Answer {
 			s.watch(key, body)
 		}
 		Lines(body, s.arrived)
+		stored = len(s.batches) - 1
 	}
-	return a
+	return a, stored
 }
 
 // Lines calls fn for each line without its LF, also for a last one that lacks it.
