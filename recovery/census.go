@@ -40,6 +40,9 @@ func stock(fsys vfs.FS, dir string, known segment.ID, from uint64) (parts []*par
 		if err != nil {
 			return nil, known, nil, err
 		}
+		if p.healing != nil {
+			p.healing.Drop() // there may be many, and each is opened again to be read
+		}
 		parts = append(parts, p)
 	}
 	parts, queue, err = census(fsys, parts, known)

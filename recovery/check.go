@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,11 +10,15 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"logmule/checkpoint"
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 )
+
+// mostHeld bounds the bytes in memory of what heals, in however many segments. What is more is made again when it is needed.
+const mostHeld = 64 << 20
 
 // CheckOptions of Check. The zero value works.
 type CheckOptions struct {
@@ -21,6 +26,7 @@ type CheckOptions struct {
 	Progress func(done, total int64) // bytes read, of all; called by one goroutine at a time
 	Source   func(key string) string // what a person calls the source with this key; nil: the key
 	Workers  int                     // segments read at the same time; 0: one for each processor
+	mostHeld int64                   // bytes of what heals that are kept in memory; 0: mostHeld
 	Store    checkpoint.Store        // has the positions of outputs; nil: the database in the directory, which is read and not opened
 }
 
@@ -63,6 +69,7 @@ type checker struct {
 	told    map[string][]byte // what else the positions in the log say
 	parts   []*part
 	mark    uint64
+	held    atomic.Int64 // bytes of what heals
 
 	progress struct {
 		sync.Mutex // guards done, and the call of opt.Progress
@@ -213,6 +220,10 @@ func (c *checker) readPart(p *part, f vfs.File, next *part) error {
 	}
 	if p.sealed {
 		p.verify(f)
+	}
+	if h := p.healing; h != nil && c.held.Add(h.Held()) > cmp.Or(c.opt.mostHeld, mostHeld) {
+		c.held.Add(-h.Held())
+		h.Drop()
 	}
 	p.positions.end()
 	return c.pass(left)

@@ -16,6 +16,13 @@ func (p *part) image(f io.ReaderAt) io.ReaderAt {
 	if p.healing == nil || !p.healing.Won() {
 		return f
 	}
+	if p.healing.Dropped() {
+		h, err := segment.Diagnose(f, p.size, p.name)
+		if err != nil {
+			return f // what could be healed a moment ago is bad now
+		}
+		return h.Over(f)
+	}
 	return p.healing.Over(f)
 }
 

@@ -35,6 +35,7 @@ type Healing struct {
 
 	was     int64 // bytes of the damaged file
 	patches []patch
+	dropped bool // there were some
 }
 
 // patch is what stands at an offset in place of what the file has there.
@@ -46,7 +47,21 @@ type patch struct {
 func (p patch) end() int64 { return p.at + int64(len(p.data)) }
 
 // Won tells whether the healed segment differs from the file.
-func (h *Healing) Won() bool { return len(h.patches) > 0 || h.was != h.Size }
+func (h *Healing) Won() bool { return len(h.patches) > 0 || h.dropped || h.was != h.Size }
+
+// Held is how many bytes it holds.
+func (h *Healing) Held() (n int64) {
+	for _, p := range h.patches {
+		n += int64(len(p.data))
+	}
+	return n
+}
+
+// Drop gives these bytes back. What it says of the segment stays; whoever wants to read it over the file has to Diagnose again.
+func (h *Healing) Drop() { h.dropped, h.patches = h.dropped || len(h.patches) > 0, nil }
+
+// Dropped tells whether bytes were given back.
+func (h *Healing) Dropped() bool { return h.dropped }
 
 // Whole tells whether the healed segment is as it was sealed, to the last bit.
 func (h *Healing) Whole() bool { return len(h.Bad) == 0 && len(h.BadParity) == 0 }

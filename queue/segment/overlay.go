@@ -8,7 +8,7 @@ import (
 )
 
 // Over is the healed segment as long as the damaged file f is all that there is on the disk. Bytes that cannot be read and
-// have not been healed are an error there too; those that the file lacks are zeros.
+// have not been healed are an error there too; those that the file lacks are zeros. Not after Drop.
 func (h *Healing) Over(f io.ReaderAt) io.ReaderAt { return overlay{h, f} }
 
 type overlay struct {
