@@ -64,16 +64,16 @@ type hand struct {
 // fill makes h the next batch from what can be read without waiting: records of one epoch with consecutive sequences, or its
 // ID could be that of other records, and at most limit bytes of them besides what is filtered out. Without any it leaves h empty, and also where there was so much to skip that
 // wait has to go on with it, which ends when it has to. What h pointed to is gone then.
-func (f *feed) fill(h *hand, limit int) error {
+func (f *feed) fill(ctx context.Context, h *hand, limit int) error {
 	f.release(h)
 	f.scanned = 0
-	err := f.gather(h, limit)
+	err := f.gather(ctx, h, limit)
 	f.settleSkipped()
 	f.take(h)
 	return err
 }
 
-func (f *feed) gather(h *hand, limit int) error {
+func (f *feed) gather(ctx context.Context, h *hand, limit int) error {
 	b := &h.batch
 	cut := uint64(0) // where the batch has to end, 0: nowhere
 	for {
@@ -81,7 +81,7 @@ func (f *feed) gather(h *hand, limit int) error {
 			if b.Len() > 0 && (len(h.slots) == feedFrames || b.Bytes() >= limit || h.held >= 2*limit) || f.scanned >= feedScan && cut == 0 {
 				return nil
 			}
-			ok, err := f.next()
+			ok, err := f.next(ctx)
 			if b.Len() > 0 && err != nil {
 				return nil // it comes again when this batch is delivered
 			}
@@ -137,7 +137,7 @@ func (f *feed) add(h *hand, p *part) {
 func (f *feed) wait(ctx context.Context) error {
 	defer f.settleSkipped()
 	for f.at == len(f.parts) && ctx.Err() == nil && !f.tooFar() {
-		ok, err := f.next()
+		ok, err := f.next(ctx)
 		if err == nil && !ok {
 			f.settleSkipped()
 			f.drop()
@@ -159,10 +159,10 @@ func (f *feed) wait(ctx context.Context) error {
 }
 
 // next takes the next frame, false where there is none yet.
-func (f *feed) next() (bool, error) {
+func (f *feed) next(ctx context.Context) (bool, error) {
 	f.drop()
 	s := f.spare()
-	ok, _, err := f.reader.TryNext(&s.frame)
+	ok, _, err := f.reader.TryNext(ctx, &s.frame)
 	if err != nil || !ok {
 		f.unused(s)
 		return false, err

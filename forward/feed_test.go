@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func (c *cutter) fill(b *output.Batch) error {
 	c.mu.Lock()
 	c.untake(&c.hand)
 	c.mu.Unlock()
-	err := c.feed.fill(&c.hand, c.limit)
+	err := c.feed.fill(context.Background(), &c.hand, c.limit)
 	*b = c.hand.batch
 	return err
 }

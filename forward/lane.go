@@ -127,7 +127,7 @@ func (l *lane) next(stop context.Context) error {
 		return l.waitForOthers(stop)
 	}
 	l.seen = l.sheddings.Load()
-	if err := f.fill(&l.hand, l.limit); err != nil || l.hand.batch.Len() > 0 {
+	if err := f.fill(stop, &l.hand, l.limit); err != nil || l.hand.batch.Len() > 0 {
 		return err
 	}
 	l.enter(stateIdle)

@@ -273,9 +273,9 @@ func BenchmarkFeed(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			records := 0
 			for b.Loop() {
-				if err := f.fill(&h, 1); err != nil || h.batch.Len() == 0 {
+				if err := f.fill(context.Background(), &h, 1); err != nil || h.batch.Len() == 0 {
 					f.rewind()
-					if err := f.fill(&h, 1); err != nil || h.batch.Len() == 0 {
+					if err := f.fill(context.Background(), &h, 1); err != nil || h.batch.Len() == 0 {
 						b.Fatal(err)
 					}
 				}

@@ -202,7 +202,7 @@ func (r *replay) each(ctx context.Context, fn func(*segment.Frame, []letter) err
 // next is the next frame; ok is false where there is none.
 func (r *replay) next(ctx context.Context, f *segment.Frame) (ok bool, err error) {
 	for began := time.Now(); ; {
-		ok, lost, err := r.reader.TryNext(f)
+		ok, lost, err := r.reader.TryNext(ctx, f)
 		if lost.Last != 0 {
 			r.lost = r.lost.Add(lost.First, lost.Last)
 		}

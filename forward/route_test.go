@@ -176,7 +176,7 @@ func TestRouteModel(t *testing.T) {
 
 		next := 1
 		for {
-			if err := f.feed.fill(&f.hand, f.limit); err != nil {
+			if err := f.feed.fill(context.Background(), &f.hand, f.limit); err != nil {
 				rt.Fatal(err)
 			}
 			b := &f.hand.batch

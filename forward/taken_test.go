@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestInFlightBatchesAreCutAgain(t *testing.T) {
 	}
 	take := func(f *feed, limit int) *hand {
 		h := new(hand)
-		if err := f.fill(h, limit); err != nil {
+		if err := f.fill(context.Background(), h, limit); err != nil {
 			t.Fatal(err)
 		}
 		if h.batch.Len() > 0 {
@@ -93,7 +94,7 @@ func TestInFlightCutsInsideARun(t *testing.T) {
 	f.several, f.moved, f.cuts = true, make(chan struct{}, 1), []uint64{2, 3, 6}
 	for _, want := range []string{"1\n2\n", "3\n", "4\n5\n6\n", "7\n", ""} {
 		var h hand
-		if err := f.feed.fill(&h, f.limit); err != nil || text(&h.batch) != want {
+		if err := f.feed.fill(context.Background(), &h, f.limit); err != nil || text(&h.batch) != want {
 			t.Errorf("batch %q, %v, want %q", text(&h.batch), err, want)
 		}
 	}
@@ -105,7 +106,7 @@ func TestInFlightKeepsTogether(t *testing.T) {
 	f.several, f.moved, f.limit = true, make(chan struct{}, 1), 1
 	var one, two hand
 	for _, h := range []*hand{&one, &two} {
-		if err := f.feed.fill(h, f.limit); err != nil || h.batch.Len() != 1 {
+		if err := f.feed.fill(context.Background(), h, f.limit); err != nil || h.batch.Len() != 1 {
 			t.Fatal(h.batch.Len(), err)
 		}
 	}

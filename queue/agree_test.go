@@ -162,7 +162,7 @@ func TestFsckAndStartAgree(t *testing.T) {
 		floor := r.floor
 		var f segment.Frame
 		for {
-			ok, _, err := r.TryNext(&f)
+			ok, _, err := r.TryNext(b.ctx, &f)
 			if err != nil {
 				t.Fatalf("seed %d, %q: %v", seed, done, err)
 			}

@@ -102,7 +102,7 @@ func TestWrongHint(t *testing.T) {
 	var f segment.Frame
 	var far int64
 	for ok := true; ok; {
-		ok, _, _ = r.TryNext(&f)
+		ok, _, _ = r.TryNext(b.ctx, &f)
 		far = f.Offset
 	}
 	name := b.q.files.snapshot()[0].name
@@ -116,7 +116,7 @@ func TestWrongHint(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := q.Reader("other", Oldest)
-		ok, lost, err := r.TryNext(&f)
+		ok, lost, err := r.TryNext(b.ctx, &f)
 		if !ok || lost.Last != 0 || err != nil || f.First != 2 {
 			t.Errorf("hint %d: %v %v %v, first %d", at, ok, lost, err, f.First)
 		}
@@ -248,7 +248,7 @@ func TestPowerLossWhileDropping(t *testing.T) {
 		}
 		r = q.Reader("out", Oldest)
 		var f segment.Frame
-		_, lost, _ := r.TryNext(&f)
+		_, lost, _ := r.TryNext(t.Context(), &f)
 		q.Close()
 		losses, _ := recovery.ReadLedger(left, "/data")
 		var told uint64

@@ -24,7 +24,7 @@ func TestComingsAndGoings(t *testing.T) {
 		var f segment.Frame
 		read := func(name string, r *Reader, frames int) {
 			for range frames {
-				ok, lost, err := r.TryNext(&f)
+				ok, lost, err := r.TryNext(b.ctx, &f)
 				if err != nil || lost.Last != 0 {
 					t.Fatalf("seed %d: %s: lost %v, %v", seed, name, lost, err)
 				}

@@ -1,11 +1,11 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"sync"
 	"time"
 
 	"logmule/checkpoint"
@@ -15,9 +15,23 @@ import (
 
 // healing makes damaged segments good, one at a time, whoever asks for it.
 type healing struct {
-	mu    sync.Mutex          // held over a healing
-	known map[*file]*attempts // guarded by mu
+	turn  chan struct{}       // holds a token during a healing
+	known map[*file]*attempts // who has the turn may use it
 }
+
+func newHealing() healing { return healing{turn: make(chan struct{}, 1)} }
+
+// take waits until nobody else is healing.
+func (h *healing) take(ctx context.Context) error {
+	select {
+	case h.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (h *healing) give() { <-h.turn }
 
 // attempts are what is remembered of a segment that could not be healed, or not wholly.
 type attempts struct {
@@ -31,14 +45,19 @@ const healAgain = time.Minute
 
 // heal makes good what can be made good of a segment with this bad range. Whoever reads it opens it again afterwards, and
 // reads it over view, where there is one: then the disk had no room for the healed file, or may yet give bytes that are
-// missing. The error is one that may pass, or ErrClosed: what is bad may still come. It holds no lock that an append needs.
-func (q *Queue) heal(f *file, bad segment.Part) (view *segment.Healing, err error) {
+// missing. The error is one that may pass, that of ctx, or ErrClosed: what is bad may still come. It holds no lock that an append needs.
+func (q *Queue) heal(ctx context.Context, f *file, bad segment.Part) (view *segment.Healing, err error) {
 	if !f.sealed.Load() {
 		return nil, nil
 	}
-	settled := q.awaitSeal(f)
-	q.healing.mu.Lock()
-	defer q.healing.mu.Unlock()
+	settled, err := q.awaitSeal(ctx, f)
+	if err == nil {
+		err = q.healing.take(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer q.healing.give()
 	switch {
 	case q.isClosing():
 		return nil, ErrClosed
@@ -162,24 +181,26 @@ func (q *Queue) healLocked(f *file) (recovery.Healed, error) {
 	return h, nil
 }
 
-// awaitSeal says whether a sealed segment is one that nobody writes any more. A seal that is under way is waited for.
-func (q *Queue) awaitSeal(f *file) bool {
+// awaitSeal says whether a sealed segment is one that nobody writes any more. A seal that is under way is waited for, until ctx ends.
+func (q *Queue) awaitSeal(ctx context.Context, f *file) (bool, error) {
 	s := q.sealing.Load()
 	if !f.settled.Load() && s != nil {
 		select {
 		case <-s.done:
 		case <-s.stuck:
 		case <-q.stop:
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
 		}
 	}
-	return f.settled.Load()
+	return f.settled.Load(), nil
 }
 
 // endHealing waits for a healing that is under way when the queue closes. No other one begins.
 func (q *Queue) endHealing() {
-	q.healing.mu.Lock()
+	q.healing.turn <- struct{}{}
 	q.healing.known = nil
-	q.healing.mu.Unlock()
+	q.healing.give()
 }
 
 // noteRest writes down which records of a segment nothing gives back: those between the good frames around bad bytes. What

@@ -283,7 +283,7 @@ func TestHealOfADeletedSegment(t *testing.T) {
 			b.opt.FS = h
 			b.open()
 			f = b.q.files.snapshot()[0]
-			if _, err := b.q.heal(f, segment.Part{Offset: 20000}); err != nil {
+			if _, err := b.q.heal(b.ctx, f, segment.Part{Offset: 20000}); err != nil {
 				t.Error(err)
 			}
 			if !<-removed {
@@ -348,7 +348,7 @@ func TestReaderAwaitsDescriptors(t *testing.T) {
 	var f segment.Frame
 	failed := 0
 	for n := 0; n < len(all); {
-		ok, lost, err := r.TryNext(&f)
+		ok, lost, err := r.TryNext(b.ctx, &f)
 		switch {
 		case lost.Last > 0 || !ok && err == nil:
 			t.Fatalf("lost %+v, %v", lost, err)
@@ -384,14 +384,14 @@ func TestNoHealAfterClose(t *testing.T) {
 	f, q := b.q.files.snapshot()[0], b.q
 	b.close()
 	ops := b.fsys.Ops()
-	if view, err := q.heal(f, segment.Part{Offset: 20000}); view != nil || !errors.Is(err, ErrClosed) || b.fsys.Ops() != ops {
+	if view, err := q.heal(b.ctx, f, segment.Part{Offset: 20000}); view != nil || !errors.Is(err, ErrClosed) || b.fsys.Ops() != ops {
 		t.Errorf("%v, %v, %v", view, err, b.fsys.Trace()[ops:])
 	}
 	r := q.Preview("late")
 	r.next = 1
 	var frame segment.Frame
 	for {
-		ok, lost, err := r.TryNext(&frame)
+		ok, lost, err := r.TryNext(b.ctx, &frame)
 		if lost.Last > 0 || !ok && err == nil {
 			t.Fatalf("lost %+v, %v", lost, err)
 		}

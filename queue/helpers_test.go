@@ -110,7 +110,7 @@ func (b *bench) drain(r *Reader) (came, lost uint64) {
 	b.Helper()
 	var f segment.Frame
 	for {
-		ok, gone, err := r.TryNext(&f)
+		ok, gone, err := r.TryNext(b.ctx, &f)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -128,7 +128,7 @@ func (b *bench) doAllBut(r *Reader, held ...uint64) {
 	b.Helper()
 	var f segment.Frame
 	for {
-		ok, lost, err := r.TryNext(&f)
+		ok, lost, err := r.TryNext(b.ctx, &f)
 		if err != nil || lost.Last > 0 {
 			b.Fatal(lost, err)
 		}

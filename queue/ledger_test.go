@@ -28,7 +28,7 @@ func TestRemovedSegmentIsInTheLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.open()
-	_, gone, err := b.q.Reader("out", Oldest).TryNext(new(segment.Frame))
+	_, gone, err := b.q.Reader("out", Oldest).TryNext(b.ctx, new(segment.Frame))
 	if err != nil || gone.Last == 0 {
 		t.Fatal(gone, err)
 	}
@@ -85,7 +85,7 @@ func TestDropSkipsDamaged(t *testing.T) {
 	for i := range 60 {
 		b.append(noise(uint64(i), 20000))
 	}
-	_, gone, err := slow.TryNext(new(segment.Frame))
+	_, gone, err := slow.TryNext(b.ctx, new(segment.Frame))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestDropSkipsDone(t *testing.T) {
 	for i := range 80 {
 		b.append(noise(uint64(i), 20000))
 	}
-	_, gone, err := r.TryNext(new(segment.Frame))
+	_, gone, err := r.TryNext(b.ctx, new(segment.Frame))
 	if err != nil || gone.First != 1 || gone.Last < 5 {
 		t.Fatalf("lost %d..%d, %v", gone.First, gone.Last, err)
 	}
@@ -123,7 +123,7 @@ func TestOverlappingLoss(t *testing.T) {
 	b.close()
 	b.overwrite(make([]byte, 25000), 40000)
 	b.open()
-	if _, _, err := b.q.Reader("two", Oldest).TryNext(new(segment.Frame)); err != nil {
+	if _, _, err := b.q.Reader("two", Oldest).TryNext(b.ctx, new(segment.Frame)); err != nil {
 		t.Fatal(err)
 	}
 	_, lost := b.drain(b.q.Reader("one", Oldest))

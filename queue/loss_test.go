@@ -36,7 +36,7 @@ func TestSkippedNumbersAreNotLost(t *testing.T) {
 	b.append("more")
 	var fr segment.Frame
 	for {
-		ok, lost, err := r.TryNext(&fr)
+		ok, lost, err := r.TryNext(b.ctx, &fr)
 		if err != nil {
 			t.Fatal(err)
 		}

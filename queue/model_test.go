@@ -114,7 +114,7 @@ func (m *model) read(ctx context.Context, t *testing.T, r *Reader, crashed func(
 	t.Helper()
 	var f segment.Frame
 	for {
-		ok, lost, err := r.TryNext(&f)
+		ok, lost, err := r.TryNext(t.Context(), &f)
 		if err != nil || ctx.Err() != nil || crashed() {
 			return false
 		}

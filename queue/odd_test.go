@@ -197,7 +197,7 @@ func TestOddSegmentLive(t *testing.T) {
 	var refused error
 	waitFor(t, "everything else", func() bool {
 		var f segment.Frame
-		ok, missing, err := r.TryNext(&f)
+		ok, missing, err := r.TryNext(b.ctx, &f)
 		if err != nil {
 			refused = err
 			return false

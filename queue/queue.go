@@ -195,7 +195,7 @@ func open(opt Options) (*Queue, error) {
 	}
 	q := &Queue{
 		opt: opt, store: recent, id: state.Queue, epoch: state.Epoch, start: state.Report,
-		next: state.Next, ring: newRing(),
+		next: state.Next, ring: newRing(), healing: newHealing(),
 		readers: map[string]*Reader{}, turn: make(chan struct{}, 1),
 		work: newNudge(), retry: newNudge(), keep: newNudge(), soon: newNudge(), urgent: newNudge(), rescrub: newNudge(),
 		stop: make(chan struct{}), done: make(chan struct{}), closed: make(chan struct{}),

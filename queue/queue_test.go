@@ -361,7 +361,7 @@ func TestSyncPolicies(t *testing.T) {
 	b.append("one")
 	r := b.q.Reader("out", Oldest) // not before: its position goes into the log, with a sync of its own
 	var f segment.Frame
-	if ok, _, _ := r.TryNext(&f); ok {
+	if ok, _, _ := r.TryNext(b.ctx, &f); ok {
 		t.Error("a reader saw a record that is not durable")
 	}
 	letGo()

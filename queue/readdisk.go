@@ -2,6 +2,7 @@ package queue
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +14,7 @@ import (
 
 // readDisk reads on in the segment that holds next. It either finds the frame, or reports what is lost, or (both
 // empty) has moved on to another segment.
-func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, err error) {
+func (r *Reader) readDisk(ctx context.Context, f *segment.Frame) (lost checkpoint.Range, found bool, err error) {
 	if r.in == nil || r.next > r.in.last.Load() || r.next < r.in.name.First || !r.q.files.holds(r.in) {
 		lost, err = r.openFile()
 		if err != nil || lost.Last != 0 || r.in == nil {
@@ -35,7 +36,7 @@ func (r *Reader) readDisk(f *segment.Frame) (lost checkpoint.Range, found bool, 
 			return lost, false, fmt.Errorf("read %s: %w", r.in.path, err)
 		}
 		if part.Bad {
-			if again, err := r.damaged(part); again || err != nil {
+			if again, err := r.damaged(ctx, part); again || err != nil {
 				return lost, false, err
 			}
 			continue
@@ -212,8 +213,8 @@ func (r *Reader) endOfFile(followed bool) (lost checkpoint.Range, found bool, er
 }
 
 // damaged notes a bad range. At first the reader has the segment healed and opens it again; an error of the disk gets a few
-// more chances, since many of them pass. The error says that nobody can heal it now: nothing is given up then.
-func (r *Reader) damaged(part segment.Part) (again bool, err error) {
+// more chances, since many of them pass. The error says that nobody can heal it now, or that ctx has ended: nothing is given up then.
+func (r *Reader) damaged(ctx context.Context, part segment.Part) (again bool, err error) {
 	chances := 1
 	if part.Err != nil {
 		chances = readChances
@@ -225,7 +226,7 @@ func (r *Reader) damaged(part segment.Part) (again bool, err error) {
 		}
 		r.closeFile()
 		if reopened == 0 {
-			view, err := r.q.heal(in, part)
+			view, err := r.q.heal(ctx, in, part)
 			if err != nil {
 				return false, err
 			}

@@ -138,7 +138,7 @@ func (r *Reader) Close() {
 func (r *Reader) Next(ctx context.Context, f *segment.Frame) (lost checkpoint.Range, err error) {
 	for {
 		moved := r.q.moved.wait()
-		ok, gone, err := r.TryNext(f)
+		ok, gone, err := r.TryNext(ctx, f)
 		lost = join(lost, gone)
 		if ok || err != nil {
 			return lost, err
@@ -153,8 +153,9 @@ func (r *Reader) Next(ctx context.Context, f *segment.Frame) (lost checkpoint.Ra
 	}
 }
 
-// TryNext is Next without the waiting: ok is false when no durable record is left to read.
-func (r *Reader) TryNext(f *segment.Frame) (ok bool, lost checkpoint.Range, err error) {
+// TryNext is Next without the waiting for records: ok is false when no durable record is left to read. Where others are healing the
+// segment that holds the next one it waits for them, until ctx ends.
+func (r *Reader) TryNext(ctx context.Context, f *segment.Frame) (ok bool, lost checkpoint.Range, err error) {
 	for r.next <= r.q.mark.Load() {
 		r.q.ring.at(r.next)
 		if in := r.q.ring.read(r.next, f); in != nil && r.q.files.holds(in) {
@@ -162,7 +163,7 @@ func (r *Reader) TryNext(f *segment.Frame) (ok bool, lost checkpoint.Range, err 
 			return true, lost, nil
 		}
 		r.reading.Lock()
-		gone, found, err := r.readDisk(f)
+		gone, found, err := r.readDisk(ctx, f)
 		r.reading.Unlock()
 		if gone.Last != 0 {
 			lost = join(lost, gone)

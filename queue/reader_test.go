@@ -44,7 +44,7 @@ func TestReaderOfNothing(t *testing.T) {
 	case <-time.After(hang):
 		t.Error("Next spins and does not mind its context")
 	}
-	late := ended(func() { b.q.Reader("late", Oldest).TryNext(new(segment.Frame)) })
+	late := ended(func() { b.q.Reader("late", Oldest).TryNext(b.ctx, new(segment.Frame)) })
 	select {
 	case <-late:
 	case <-time.After(hang):

@@ -92,11 +92,11 @@ func (q *Queue) scrubFile(f *file) error {
 		return err
 	}
 	if h.Won() {
-		q.healing.mu.Lock()
+		q.healing.turn <- struct{}{} // whoever has it heals
 		if !q.isClosing() && q.files.holds(f) {
 			_, err = q.healLocked(f)
 		}
-		q.healing.mu.Unlock()
+		q.healing.give()
 	}
 	if err != nil || len(h.Bad) == 0 || h.Unread {
 		return err // what cannot be read is left to the readers, who ask for it again before they give it up

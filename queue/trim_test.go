@@ -143,7 +143,7 @@ func TestTrimByWhatIsSaved(t *testing.T) {
 	b.close()
 	b.opt = options(left, b.store)
 	b.open()
-	if _, gone, err := b.q.Reader("out", Oldest).TryNext(new(segment.Frame)); err != nil || gone.Last != 0 {
+	if _, gone, err := b.q.Reader("out", Oldest).TryNext(b.ctx, new(segment.Frame)); err != nil || gone.Last != 0 {
 		t.Errorf("delivered records %d..%d are deleted and now reported lost, %v", gone.First, gone.Last, err)
 	}
 }

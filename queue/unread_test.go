@@ -32,7 +32,7 @@ func TestDiskAwayForAWhile(t *testing.T) {
 	b.refuseReads(func(string, int64, int64) bool { return true })
 	var f segment.Frame
 	for range 3 {
-		if ok, lost, err := r.TryNext(&f); ok || lost.Last != 0 || err == nil {
+		if ok, lost, err := r.TryNext(b.ctx, &f); ok || lost.Last != 0 || err == nil {
 			t.Fatalf("from a disk that gives nothing: %v, %v lost, %v", ok, lost, err)
 		}
 	}
@@ -65,7 +65,7 @@ func TestRefusedInFrontOfPositions(t *testing.T) {
 	b.refuseReads(sector(b.q.files.snapshot()[0].path, last))
 	got, _ := b.take(r, 9)
 	var f segment.Frame
-	if ok, lost, err := r.TryNext(&f); ok || lost.Last != 0 || err == nil {
+	if ok, lost, err := r.TryNext(b.ctx, &f); ok || lost.Last != 0 || err == nil {
 		t.Fatalf("what is refused: %v, %v lost, %v", ok, lost, err)
 	}
 	b.refuseReads(nil)
@@ -90,7 +90,7 @@ func TestRefusedLastRecord(t *testing.T) {
 	var f segment.Frame
 	var lost uint64
 	waitFor(t, "the last record is given up", func() bool {
-		_, gone, _ := r.TryNext(&f)
+		_, gone, _ := r.TryNext(b.ctx, &f)
 		lost += countOf(gone)
 		return lost > 0
 	})
@@ -107,7 +107,7 @@ func TestRefusedAgain(t *testing.T) {
 		"read meanwhile": func(b *bench, r *Reader) {
 			b.refuseReads(nil)
 			var f segment.Frame
-			if ok, lost, err := r.TryNext(&f); !ok || lost.Last != 0 || err != nil {
+			if ok, lost, err := r.TryNext(b.ctx, &f); !ok || lost.Last != 0 || err != nil {
 				b.Fatalf("%v, %v lost, %v", ok, lost, err)
 			}
 			r.Rewind() // it was not delivered
@@ -122,7 +122,7 @@ func TestRefusedAgain(t *testing.T) {
 			for range 2 {
 				b.refuseReads(sector(b.q.files.snapshot()[0].path, 8<<10))
 				var f segment.Frame
-				if ok, lost, err := r.TryNext(&f); ok || lost.Last != 0 || err == nil {
+				if ok, lost, err := r.TryNext(b.ctx, &f); ok || lost.Last != 0 || err == nil {
 					t.Fatalf("what is refused: %v, %v lost, %v", ok, lost, err)
 				}
 				r.unread.since = r.unread.since.Add(-time.Hour)
@@ -162,7 +162,7 @@ func TestUnreadableSectors(t *testing.T) {
 			var f segment.Frame
 			var lost, came uint64
 			for came+lost < uint64(len(want)) {
-				ok, gone, err := r.TryNext(&f)
+				ok, gone, err := r.TryNext(b.ctx, &f)
 				if gone.Last != 0 {
 					lost += gone.Last - gone.First + 1
 				}

@@ -282,7 +282,7 @@ func (j *trial) drain(name string, r *queue.Reader) (came checkpoint.Ranges) {
 	var f segment.Frame
 	var passed checkpoint.Ranges
 	for {
-		ok, _, err := r.TryNext(&f)
+		ok, _, err := r.TryNext(context.Background(), &f)
 		if err != nil {
 			j.fail("I4", "read for %s: %v", name, err)
 		}
@@ -328,7 +328,7 @@ func (j *trial) goOn() {
 	for name := range j.w.outputs {
 		r := j.q.Reader(name, queue.Oldest)
 		var f segment.Frame
-		if came, _, err := r.TryNext(&f); !came || err != nil || f.First != last || f.Last() != last || string(f.Runs[0].Body) != string(body) {
+		if came, _, err := r.TryNext(context.Background(), &f); !came || err != nil || f.First != last || f.Last() != last || string(f.Runs[0].Body) != string(body) {
 			j.fail("I1", "record %d, appended after the start, does not come to %s: %v, %d to %d", last, name, err, f.First, f.Last())
 		} else {
 			r.Done(nil, checkpoint.Range{First: f.First, Last: f.Last()})

@@ -190,7 +190,7 @@ func (j *trial) read(r *queue.Reader, take func(s uint64, payload string)) {
 	var f segment.Frame
 	last := uint64(0)
 	for {
-		ok, _, err := r.TryNext(&f)
+		ok, _, err := r.TryNext(context.Background(), &f)
 		if err != nil {
 			j.fail("read: %v", err)
 		}
@@ -220,7 +220,7 @@ func (j *trial) output(name string, r *queue.Reader) map[uint64]bool {
 	came := map[uint64]bool{}
 	var f segment.Frame
 	for {
-		ok, _, err := r.TryNext(&f)
+		ok, _, err := r.TryNext(context.Background(), &f)
 		if err != nil {
 			j.fail("read for %s: %v", name, err)
 		}
@@ -330,7 +330,7 @@ func (j *trial) again() {
 		}
 		r := j.q.Reader(name, queue.Oldest)
 		var f segment.Frame
-		if ok, _, err := r.TryNext(&f); ok || err != nil {
+		if ok, _, err := r.TryNext(context.Background(), &f); ok || err != nil {
 			if len(r.Within(f.First, f.Last())) == 0 || err != nil {
 				j.fail("after the second start record %d comes again to %s: %v", f.First, name, err)
 			}

@@ -115,7 +115,7 @@ func (l *life) found() (first uint64, there map[uint64]bool) {
 	first, there = q.Recovered().FirstSequence, map[uint64]bool{}
 	r := q.Preview("nobody")
 	for f := (segment.Frame{}); ; {
-		ok, _, err := r.TryNext(&f)
+		ok, _, err := r.TryNext(context.Background(), &f)
 		if err != nil {
 			l.t.Errorf("read a copy: %v", err)
 		}
@@ -250,7 +250,7 @@ func (l *life) follow(name string, pause time.Duration) (end func()) {
 		var f segment.Frame
 		var left []checkpoint.Range
 		for {
-			ok, _, err := r.TryNext(&f)
+			ok, _, err := r.TryNext(context.Background(), &f)
 			if !ok && err == nil { // nothing more comes while the queue waits for what is left
 				l.done(name, r, left...)
 				left = nil
