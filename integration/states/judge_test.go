@@ -108,7 +108,7 @@ func (j *trial) check(when string, needed bool) recovery.Report {
 	if err != nil && needed {
 		j.fail("fsck %s: %v", when, err)
 	}
-	if j.bare && when == beforeStart && !j.hurt() {
+	if j.mayMiss() && when == beforeStart {
 		return report // see asSaid
 	}
 	if j.p.heals && when == beforeStart {
@@ -144,7 +144,7 @@ func (j *trial) agree(before recovery.Report) {
 	if !j.hurt() && (!found.Clean && !j.p.heals || found.LostRecords > 0) {
 		j.fail("the start found damage: %+v", found.Damage)
 	}
-	if found.LostRecords != before.LostRecords && !j.hurt() && !j.bare {
+	if found.LostRecords != before.LostRecords && !j.hurt() && !j.mayMiss() {
 		j.fail("fsck said that %d records are lost, the start %d", before.LostRecords, found.LostRecords)
 	}
 }

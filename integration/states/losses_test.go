@@ -81,10 +81,16 @@ func (j *trial) takenByAll(s uint64, outputs []string) bool {
 	return true
 }
 
-// asSaid holds what fsck said without checkpoints against what the start and the readers have written down since. A position in the log
-// may lie before what is retained. Then both call lost what lies between, of which nobody misses a record.
+// mayMiss tells whether a position may lie before what is retained: one in the log, or that of an output which had in its hands what
+// drop_oldest has dropped. fsck calls lost what lies between.
+func (j *trial) mayMiss() bool { return (j.bare || j.drops()) && !j.hurt() }
+
+func (j *trial) drops() bool { return slices.Contains(j.p.causes, recovery.CauseDropOldest) }
+
+// asSaid holds what fsck said then against what the start and the readers have written down since. Without checkpoints it is nothing
+// that anybody misses.
 func (j *trial) asSaid(before recovery.Report, told []recovery.Loss) {
-	if !j.bare || j.hurt() {
+	if !j.mayMiss() {
 		return
 	}
 	var said, written checkpoint.Ranges
@@ -94,19 +100,19 @@ func (j *trial) asSaid(before recovery.Report, told []recovery.Loss) {
 		}
 		said = said.Add(d.FirstLost, d.LastLost)
 		for s := d.FirstLost; s <= d.LastLost; s++ {
-			if d.Cause != "missing segment" || d.FirstLost == 0 || binds(j.m.acked, s, j.n) && !j.takenByAll(s, nil) {
+			if d.Cause != "missing segment" || d.FirstLost == 0 || binds(j.m.acked, s, j.n) && !j.drops() && !j.takenByAll(s, nil) {
 				j.fail("fsck before the start: %+v", d)
 				break
 			}
 		}
 	}
 	for _, loss := range j.losses[len(told):] {
-		if loss.Acknowledged != recovery.NotAcknowledged && (loss.Cause == "missing segment" || j.p.name == "oldest") {
+		if loss.Acknowledged != recovery.NotAcknowledged && (loss.Cause == "missing segment" || j.drops()) {
 			written = written.Add(loss.First, loss.Last)
 		}
 	}
 	for _, r := range written {
-		if left := said.Without(r.First, r.Last); len(left) > 0 && j.p.name != "oldest" {
+		if left := said.Without(r.First, r.Last); len(left) > 0 && !j.drops() {
 			j.fail("fsck said that records %s are lost, the ledger says %s", said, written)
 		}
 	}
