@@ -1,9 +1,13 @@
 package queue
 
 import (
+	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"logmule/checkpoint"
+	"logmule/queue/vfs"
+	"logmule/queue/vfs/faultfs"
 )
 
 // TestDroppedForEachOutput: the ledger names, for each record that drop_oldest takes from somebody, those who miss it, and each once:
@@ -64,5 +68,52 @@ func TestDroppedIsExact(t *testing.T) {
 	}
 	if n := len(byOutputs(missing)); n != 6 { // 1-2 a, 3 ac, 4-5 a, 6-7 ab, 8-10 abc, 11-12 c
 		t.Errorf("%d parts: %+v", n, byOutputs(missing))
+	}
+}
+
+// opening is told when a file is opened.
+type opening struct {
+	*faultfs.FS
+	before func(name string)
+}
+
+func (o *opening) Open(name string) (vfs.File, error) {
+	o.before(name)
+	return o.FS.Open(name)
+}
+
+// TestDroppedWhileLookedAt: a segment that goes while a reader looks at it, as the oldest one that is left, does not make what was
+// deleted before it a loss for all: others may have had it.
+func TestDroppedWhileLookedAt(t *testing.T) {
+	b := newBench(t, nil)
+	b.q.Reader("out", Oldest)
+	b.fill(60, 5000)
+	b.close()
+	names := b.old()
+	if err := b.fsys.Remove(segPath(names[0])); err != nil {
+		t.Fatal(err)
+	}
+	var looked atomic.Pointer[file]
+	b.opt.FS = &opening{FS: b.fsys, before: func(name string) {
+		if f := looked.Load(); f != nil && f.path == name && b.q.files.holds(f) {
+			b.q.files.remove(f)
+		}
+	}}
+	b.open()
+	oldest := b.q.files.snapshot()[0]
+	oldest.vouched.Store(false)
+	looked.Store(oldest)
+	r := b.q.Reader("out", Oldest)
+	defer r.Close()
+	b.drain(r)
+	told := checkpoint.Ranges(nil)
+	for _, l := range b.ledger() {
+		if len(l.Outputs) == 0 {
+			t.Errorf("lost for all: %+v", l)
+		}
+		told = told.Add(l.First, l.Last)
+	}
+	if want := fmt.Sprintf("1-%d", names[2].First-1); told.String() != want {
+		t.Errorf("the ledger has %s, want %s", told, want)
 	}
 }

@@ -84,7 +84,7 @@ func (r *Reader) skipped(lost checkpoint.Range) {
 func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 	r.closeFile()
 	mark := r.q.mark.Load()
-	in := r.q.files.find(r.next)
+	in, oldest := r.q.files.find(r.next)
 	if (in == nil || in.name.First > r.next) && r.q.vouchAll() {
 		return lost, nil // what seems to be gone had another name
 	}
@@ -98,7 +98,7 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 	}
 	if in.name.First > r.next {
 		lost = checkpoint.Range{First: r.next, Last: in.name.First - 1}
-		if r.q.files.oldest(in) { // what is before may have been delivered to others
+		if oldest { // what is before may have been delivered to others
 			r.skipped(lost)
 		} else {
 			r.q.noteMissing(lost)

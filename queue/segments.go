@@ -101,15 +101,16 @@ func (s *files) putBack(f *file) {
 	s.list = slices.Insert(s.list, at, f)
 }
 
-// find returns the first file whose durable records reach sequence, nil if none does.
-func (s *files) find(sequence uint64) *file {
+// find returns the first file whose durable records reach sequence, nil if none does. oldest: there is none before it; a moment later it
+// may be gone itself.
+func (s *files) find(sequence uint64) (f *file, oldest bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	i := sort.Search(len(s.list), func(i int) bool { return s.list[i].last.Load() >= sequence })
 	if i == len(s.list) {
-		return nil
+		return nil, false
 	}
-	return s.list[i]
+	return s.list[i], i == 0
 }
 
 // holds says whether f still belongs to the queue.
@@ -133,13 +134,6 @@ func (s *files) first(mark uint64) uint64 {
 		return mark + 1
 	}
 	return s.list[0].name.First
-}
-
-// oldest says whether no file is older than f.
-func (s *files) oldest(f *file) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return len(s.list) > 0 && s.list[0] == f
 }
 
 // oldestSealed is the file that drop_oldest would delete, nil when only the active one is left.
