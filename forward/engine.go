@@ -256,8 +256,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	if cfg.Queue.Sync.Mode == config.SyncNever {
 		e.log.Warn(`sync = "never": acknowledged records can be lost when the power fails`)
 	}
-	q, err := e.outside.queue(queueOptions(cfg, cfg.DataDir, e.log))
+	opt := queueOptions(cfg, cfg.DataDir, e.log)
+	opt.Until = ctx
+	q, err := e.outside.queue(opt)
 	switch {
+	case err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)):
+		e.log.Info("stopped before the queue was open")
+		return nil
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("open queue in %s: %w; data_dir has to be a directory that this user may make, or read and write", cfg.DataDir, err)
 	case err != nil:

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,7 @@ const (
 // and nothing was changed.
 func awaitDisk(opt Options) error {
 	dir := filepath.Join(opt.Dir, recovery.SegmentDir)
-	for began, told := time.Now(), false; ; time.Sleep(roomEvery) {
+	for began, told := time.Now(), false; ; {
 		gave, refused := probeSegments(opt, dir)
 		waited := time.Since(began)
 		switch {
@@ -34,6 +35,11 @@ func awaitDisk(opt Options) error {
 		case !told:
 			opt.Log.Warn("segments cannot be read, trying again", "error", refused)
 			told = true
+		}
+		select {
+		case <-time.After(roomEvery):
+		case <-opt.Until.Done():
+			return context.Cause(opt.Until)
 		}
 	}
 }

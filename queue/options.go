@@ -2,6 +2,7 @@ package queue
 
 import (
 	"cmp"
+	"context"
 	"io"
 	"log/slog"
 	"time"
@@ -48,22 +49,23 @@ type SyncPolicy struct {
 
 // Options are the settings of a queue. The zero value of every field but Dir works.
 type Options struct {
-	Dir         string        // data directory, made if it is missing
-	FS          vfs.FS        // nil: the operating system's
-	SegmentSize int64         // bytes of a sealed segment file; 0: 64 MiB
-	MaxSize     int64         // bytes of all segments, and of what is in quarantine; 0: 10 GiB
-	MinFree     int64         // bytes of the file system left to others, at most a tenth of it; negative: none; 0: 256 MiB
-	WhenFull    WhenFull      // what Append does without room
-	Sync        SyncPolicy    // when a record counts as stored
-	Codec       segment.Codec // compression of new frames
-	KeepFor     time.Duration // how long delivered segments are kept, in running time
-	KeepSize    int64         // how many bytes of delivered segments are kept; a segment stays while KeepFor or this wants it
-	ForgetAfter time.Duration // running time after which an output that nobody reads for is forgotten; 0: never
-	ScrubRate   int64         // bytes a second at which sealed segments are read and checked; 0: they are not
-	NoReserve   bool          // nothing is set aside for a disk that is full
-	Relief      string        // says, where MaxSize leaves no room, what gives some; empty: "outputs have to catch up"
-	Holder      string        // names this process in the lock file
-	Log         *slog.Logger  // nil: silent
+	Dir         string          // data directory, made if it is missing
+	FS          vfs.FS          // nil: the operating system's
+	SegmentSize int64           // bytes of a sealed segment file; 0: 64 MiB
+	MaxSize     int64           // bytes of all segments, and of what is in quarantine; 0: 10 GiB
+	MinFree     int64           // bytes of the file system left to others, at most a tenth of it; negative: none; 0: 256 MiB
+	WhenFull    WhenFull        // what Append does without room
+	Sync        SyncPolicy      // when a record counts as stored
+	Codec       segment.Codec   // compression of new frames
+	KeepFor     time.Duration   // how long delivered segments are kept, in running time
+	KeepSize    int64           // how many bytes of delivered segments are kept; a segment stays while KeepFor or this wants it
+	ForgetAfter time.Duration   // running time after which an output that nobody reads for is forgotten; 0: never
+	ScrubRate   int64           // bytes a second at which sealed segments are read and checked; 0: they are not
+	NoReserve   bool            // nothing is set aside for a disk that is full
+	Relief      string          // says, where MaxSize leaves no room, what gives some; empty: "outputs have to catch up"
+	Holder      string          // names this process in the lock file
+	Until       context.Context // Open gives up when it ends, with its cause; nil: it never does
+	Log         *slog.Logger    // nil: silent
 
 	Source func(key string) string // what a person calls the source with this key, for the loss ledger and the log; nil: the key
 
@@ -124,6 +126,9 @@ func (o Options) withDefaults() Options {
 	o.awayPatience = cmp.Or(o.awayPatience, awayPatience)
 	o.stallAfter = cmp.Or(o.stallAfter, stallAfter)
 	o.scrubEvery = cmp.Or(o.scrubEvery, scrubEvery)
+	if o.Until == nil {
+		o.Until = context.Background()
+	}
 	if o.Relief == "" {
 		o.Relief = "outputs have to catch up"
 	}

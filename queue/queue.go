@@ -112,7 +112,7 @@ type Queue struct {
 }
 
 // Open locks the directory, recovers what is in it, and starts the queue. It fails only where nothing can be done: the
-// directory is in use (*vfs.LockedError), cannot be made, read or written. Damage never makes it fail.
+// directory is in use (*vfs.LockedError), cannot be made, read or written; or with opt.Until. Damage never makes it fail.
 func Open(opt Options) (*Queue, error) {
 	opt = opt.withDefaults()
 	if err := opt.FS.MkdirAll(opt.Dir); err != nil {
@@ -185,10 +185,10 @@ func open(opt Options) (*Queue, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	store = recent
-	state, err := recovery.Start(opt.FS, opt.Dir, store, recovery.Options{Source: opt.Source})
+	state, err := recovery.Start(opt.FS, opt.Dir, store, recovery.Options{Source: opt.Source, Until: opt.Until})
 	if isFull(err) && opt.FS.Remove(filepath.Join(opt.Dir, reserveFile)) == nil {
 		opt.Log.Warn("disk is full: the reserve is spent on the start", "error", err)
-		state, err = recovery.Start(opt.FS, opt.Dir, store, recovery.Options{Source: opt.Source})
+		state, err = recovery.Start(opt.FS, opt.Dir, store, recovery.Options{Source: opt.Source, Until: opt.Until})
 	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close())

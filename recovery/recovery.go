@@ -11,6 +11,7 @@
 package recovery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,11 +38,15 @@ const (
 type Options struct {
 	Now    func() time.Time        // the clock of the ledger; nil: time.Now
 	Source func(key string) string // what a person calls the source with this key; nil: the key
+	Until  context.Context         // Start ends its reading with it, with its cause, and has changed no segment then; nil: it never does
 }
 
 func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Until == nil {
+		o.Until = context.Background()
 	}
 	return o
 }

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -201,9 +202,17 @@ func (s *starter) read(l listed, next *part, complete bool) (*part, error) {
 	case p.sealed && complete:
 		p.believe(next)
 	default:
-		err = p.look(f, next, false, unpaced, p.gather)
+		err = p.look(f, next, false, s.pace, p.gather)
 	}
 	return p, errors.Join(err, f.Close())
+}
+
+// pace ends a reading with the start.
+func (s *starter) pace(int64) error {
+	if s.opt.Until == nil {
+		return nil
+	}
+	return context.Cause(s.opt.Until)
 }
 
 // count makes this start durable before anything else is changed.
