@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -39,8 +40,9 @@ func TestMaxBacklogOfAHungOutput(t *testing.T) {
 			close(hangs)
 			eventually(t, "the rest is delivered", func() bool { return r.output("out").BacklogRecords == 0 })
 			got := out.records()
-			if n := len(got); n == 0 || !strings.HasPrefix(got[n-1], "000499 ") {
-				t.Errorf("in_flight = %d: %d records delivered, the newest is not the last", inFlight, n)
+			newest := func(record string) bool { return strings.HasPrefix(record, "000499 ") }
+			if n := slices.IndexFunc(got, newest); n < 0 || inFlight == 1 && n != len(got)-1 { // requests beside each other end in any order
+				t.Errorf("in_flight = %d: of %d records delivered the newest is number %d", inFlight, len(got), n)
 			}
 			r.mustStop()
 		})

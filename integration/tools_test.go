@@ -3,6 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -11,7 +12,8 @@ import (
 	"logmule/integration/rig"
 )
 
-// backlogBySurvey is the sum of the backlogs that `logmule stat --json` reads from the directory.
+// backlogBySurvey is the sum of the backlogs that `logmule stat --json` reads from the directory; more than can be while the log
+// does not know of any output yet.
 func (l *lab) backlogBySurvey() (n uint64) {
 	l.t.Helper()
 	var survey struct {
@@ -20,6 +22,9 @@ func (l *lab) backlogBySurvey() (n uint64) {
 		} `json:"outputs"`
 	}
 	l.json(&survey, "stat", l.data, "--json")
+	if len(survey.Outputs) == 0 {
+		return math.MaxUint64
+	}
 	for _, o := range survey.Outputs {
 		n += o.Backlog
 	}

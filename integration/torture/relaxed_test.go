@@ -130,7 +130,7 @@ func (s *site) drainRelaxed() (toll, judge.Verdict) {
 // relaxedRow judges and writes the row.
 func (s *site) relaxedRow(fault string, tried uint64, got toll, v judge.Verdict, what string) {
 	s.t.Helper()
-	if err := v.Err(s.Judge.Owed()); err != nil {
+	if err := v.Err(s.Judge.Owed() * (tried + 2)); err != nil { // each loss may repeat all: those, the one of the beginning and the one of quiet
 		s.t.Error(err)
 	}
 	if err := s.seqs.verdict(); err != nil {
