@@ -87,10 +87,34 @@ func moveAway(fsys vfs.FS, dir, path, into string) (string, error) {
 	}
 }
 
-// Lock takes the lock of the data directory dir for holder, without waiting. What stands there and is no file is set aside
-// first: nobody can hold a lock on it. Of two who find it only one does that, since both would need the lock for that in
-// quarantine, and who comes second looks again.
+// Lock takes the lock of the data directory dir for holder, without waiting: on the directory itself where that can be, since the
+// lock file may be deleted under who holds it, and on that file, which says who holds it and is all there is elsewhere.
 func Lock(fsys vfs.FS, dir, holder string) (lock io.Closer, aside *Odd, err error) {
+	whole, err := vfs.LockDir(fsys, dir)
+	if err != nil {
+		path := filepath.Join(dir, LockFile)
+		return nil, nil, &vfs.LockedError{Name: path, Holder: lockLine(fsys, path)}
+	}
+	file, aside, err := lockFile(fsys, dir, holder)
+	if err != nil {
+		return nil, aside, errors.Join(err, whole.Close())
+	}
+	return locks{file, whole}, aside, nil
+}
+
+// locks are released together.
+type locks []io.Closer
+
+func (l locks) Close() (err error) {
+	for _, one := range l {
+		err = errors.Join(err, one.Close())
+	}
+	return err
+}
+
+// lockFile takes the lock on the lock file. What stands there and is no file is set aside first: nobody can hold a lock on it. Of
+// two who find it only one does that, since both would need the lock for that in quarantine, and who comes second looks again.
+func lockFile(fsys vfs.FS, dir, holder string) (lock io.Closer, aside *Odd, err error) {
 	path := filepath.Join(dir, LockFile)
 	odd := func() bool {
 		info, err := fsys.Stat(path)

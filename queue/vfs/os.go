@@ -150,7 +150,7 @@ func (osFS) Lock(name, holder string) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	err = retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+	err = flock(f)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = &LockedError{Name: name, Holder: readHolder(f)}
 		return nil, errors.Join(err, f.Close())
@@ -165,6 +165,24 @@ func (osFS) Lock(name, holder string) (io.Closer, error) {
 		_ = f.Truncate(int64(len(line)))
 	}
 	return f, nil
+}
+
+func (osFS) lockDir(name string) (io.Closer, error) {
+	d, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if err = flock(d); err == nil {
+		return d, nil
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = &LockedError{Name: name}
+	}
+	return nil, errors.Join(err, d.Close())
+}
+
+func flock(f *os.File) error {
+	return retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
 }
 
 // readHolder is the first line of a lock file.
