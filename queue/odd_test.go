@@ -107,8 +107,9 @@ func TestOddThings(t *testing.T) {
 				if err != nil || len(all) == 0 {
 					t.Fatalf("%+v, %v", all, err)
 				}
-				if _, err := recovery.DropQuarantined(vfs.OS(), dir, all); err != nil {
-					t.Error(err)
+				_, err = recovery.DropQuarantined(vfs.OS(), dir, all)
+				if _, serr := os.Lstat(filepath.Join(into, name+".damaged.1", "inside")); kind == "directory" && (err == nil || serr != nil) || kind != "directory" && err != nil {
+					t.Errorf("%v, %v", err, serr)
 				}
 				if _, err := os.Stat(outside); err != nil {
 					t.Errorf("dropping it has followed a link: %v", err)

@@ -38,6 +38,7 @@ type Kept struct {
 	Cause        string    `json:"cause"`    // as the loss ledger has it, or what the file itself says
 	Lost         []Gap     `json:"lost"`     // sequences that are lost with these bytes, as the loss ledger has it
 	Count        uint64    `json:"records"`  // how many, and of those that never had a sequence
+	Stranger     bool      `json:"stranger"` // the queue did not put it there; it is never dropped
 	Replaced     bool      `json:"replaced"` // something sound stands in its place
 	LosesNothing bool      `json:"loses_nothing"`
 	Why          string    `json:"why"` // the last two, in words
@@ -114,32 +115,42 @@ func (k *Kept) standsIn(fsys vfs.FS, dir string) bool {
 func keptNamed(name string) Kept {
 	k := Kept{Name: name, Kind: KeptOther, Lost: []Gap{}}
 	const nameLength = len("00000000000000000000-0000000000000000.seg")
-	rest := name
-	if strings.HasSuffix(name, ".tmp") {
-		k.Kind = KeptLeftover
-		return k
-	}
-	if len(name) > nameLength {
-		if of, ok := segment.ParseName(name[:nameLength]); ok {
-			k.named, k.Segment, rest = of, of.String(), name[nameLength:]
+	whole := strings.TrimSuffix(name, ".tmp")
+	rest := whole
+	if len(rest) > nameLength {
+		if of, ok := segment.ParseName(rest[:nameLength]); ok {
+			k.named, k.Segment, rest = of, of.String(), rest[nameLength:]
 		}
 	}
 	switch {
 	case k.Segment == "":
-		if n, ok := strings.CutPrefix(name, CheckpointFile); ok && (isNumbered(n, damagedSuffix) || isNumbered(n, "") && n != "") {
+		if n, ok := strings.CutPrefix(rest, CheckpointFile); ok && (isNumbered(n, damagedSuffix) || isNumbered(n, "") && n != "") {
 			k.Kind = KeptCheckpoints
+		} else {
+			k.Stranger = !isOwn(rest)
 		}
 	case isNumbered(rest, damagedSuffix):
 		k.Kind = KeptSegment
 	case isNumbered(rest, straySuffix):
 		k.Kind = KeptStray
-	default:
+	case k.parseRange(rest):
 		k.Kind = KeptBytes
-		if !k.parseRange(rest) {
-			k.Kind = KeptOther
-		}
+	default:
+		k.Stranger = true
 	}
+	if whole != name && !k.Stranger {
+		return Kept{Name: name, Kind: KeptLeftover, Lost: []Gap{}}
+	}
+	k.Stranger = k.Stranger || whole != name
 	return k
+}
+
+// isOwn tells whether a name is what something gets that stood in the place of a file of the queue, or the bytes of such a file.
+func isOwn(name string) bool {
+	return slices.ContainsFunc(ownNames, func(own string) bool {
+		rest, ok := strings.CutPrefix(name, own)
+		return ok && (isNumbered(strings.TrimPrefix(rest, ".tmp"), damagedSuffix) || (&Kept{}).parseRange(rest))
+	})
 }
 
 // parseRange reads "-OFFSET-LENGTH.bin".
@@ -239,7 +250,10 @@ func (l *keptLook) explain(k *Kept) {
 		if k.mode.IsRegular() {
 			k.Cause = "unknown"
 		}
-		k.Why = "stood where a file of the queue belongs, or was put here by someone else: " + kindOf(k.mode)
+		k.Why = "stood where a file of the queue belongs: " + kindOf(k.mode)
+		if k.Stranger {
+			k.Why = "was put here by someone else, and is left alone: " + kindOf(k.mode)
+		}
 	}
 }
 

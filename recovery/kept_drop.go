@@ -9,13 +9,18 @@ import (
 	"logmule/queue/vfs"
 )
 
-// DropQuarantined deletes these files from the quarantine of dir, directories with what is in them, and returns those that are
-// gone. What is gone already is no error, and a file that has taken the name of another one stays. A second name of a segment that is being healed is left to whoever does that.
+// DropQuarantined deletes these files from the quarantine of dir, and returns those that are gone. What is gone already is no error,
+// and a file that has taken the name of another one stays. A second name of a segment that is being healed is left to whoever does
+// that. What somebody else put there stays, and so does what is in a directory.
 func DropQuarantined(fsys vfs.FS, dir string, files []Kept) (dropped []Kept, err error) {
 	where := filepath.Join(dir, quarantineDir)
 	running := locked(fsys, dir)
 	var failed error
 	for _, k := range files {
+		if k.Stranger {
+			failed = errors.Join(failed, fmt.Errorf("%s was put there by someone else; whoever did can delete it", k.Name))
+			continue
+		}
 		if running && (k.Kind == KeptLeftover || k.Kind == KeptSegment && k.standsIn(fsys, dir)) {
 			failed = errors.Join(failed, fmt.Errorf("%s is in use by the daemon; try again in a moment", k.Name))
 			continue
@@ -24,7 +29,10 @@ func DropQuarantined(fsys vfs.FS, dir string, files []Kept) (dropped []Kept, err
 			failed = errors.Join(failed, fmt.Errorf("%s is another file by now; look at it again", k.Name))
 			continue
 		}
-		err := removeAll(fsys, filepath.Join(where, k.Name))
+		err := fsys.Remove(filepath.Join(where, k.Name))
+		if err != nil && k.mode.IsDir() {
+			err = fmt.Errorf("%w; what is in a directory is not the queue's: empty it", err)
+		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = errors.Join(failed, fmt.Errorf("drop %s: %w", k.Name, err))
 			continue
@@ -37,26 +45,6 @@ func DropQuarantined(fsys vfs.FS, dir string, files []Kept) (dropped []Kept, err
 		}
 	}
 	return dropped, failed
-}
-
-// removeAll deletes a name, of a directory with all that is in it. No symbolic link is followed.
-func removeAll(fsys vfs.FS, name string) error {
-	info, err := fsys.Stat(name)
-	if err != nil {
-		return err
-	}
-	if info.IsDir() {
-		infos, err := fsys.ReadDir(name)
-		if err != nil {
-			return err
-		}
-		for _, in := range infos {
-			if err := removeAll(fsys, filepath.Join(name, in.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-	}
-	return fsys.Remove(name)
 }
 
 // Originals are the segments in a quarantine that healed ones have replaced. Those that lose nothing are deleted, the oldest

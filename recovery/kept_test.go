@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -168,29 +169,38 @@ func TestTrimOriginalsEnds(t *testing.T) {
 	}
 }
 
-// TestDropQuarantined drops what it is given and nothing that a healing needs.
+// TestDropQuarantined drops what it is given and nothing that a healing needs, that somebody else put there, or that is in a directory.
 func TestDropQuarantined(t *testing.T) {
 	b, _ := hurtQueue(t, damagedOnes["a bit"].hurt)
-	b.must(b.fs.MkdirAll(inQuarantine("identity.7/deep")))
-	b.must(vfs.WriteFile(b.fs, inQuarantine("identity.7/deep/file"), []byte("x")))
-	b.must(vfs.WriteFile(b.fs, inQuarantine("other"), []byte("x")))
-	b.must(vfs.WriteFile(b.fs, inQuarantine("a.bin"), []byte("x")))
-	linked := b.made[0].String() + damagedSuffix
+	b.must(b.fs.MkdirAll(inQuarantine("identity.damaged.1")))
+	b.must(b.fs.MkdirAll(inQuarantine("theirs/deep")))
+	b.must(b.fs.MkdirAll(inQuarantine("empty")))
+	b.must(b.fs.MkdirAll(inQuarantine("losses.jsonl.damaged.1")))
+	bytes, linked := b.made[0].String()+"-4096-1.bin", b.made[0].String()+damagedSuffix
+	strangers := []string{"theirs/deep/file", "notes", "notes.tmp", "a.bin", b.made[0].String()}
+	for _, name := range append(strangers, bytes, bytes+".tmp", "reserve.tmp.damaged.2", "identity-0-7.bin.2", "losses.jsonl.damaged.1/inside") {
+		b.must(vfs.WriteFile(b.fs, inQuarantine(name), []byte("x")))
+	}
 	b.must(b.fs.Link(b.path(0), inQuarantine(linked)))
-	all := listKept(t, b.fs)
+	all := slices.Collect(maps.Values(listKept(t, b.fs)))
 	lock, err := b.fs.Lock(filepath.Join(testDir, LockFile), "daemon")
 	b.must(err)
-	dropped, err := DropQuarantined(b.fs, testDir, []Kept{all["identity.7"], all[linked], all["other"]})
-	if len(dropped) != 2 || err == nil || !strings.Contains(err.Error(), "in use by the daemon; ") {
+	dropped, err := DropQuarantined(b.fs, testDir, all)
+	if len(dropped) != 4 || err == nil || !strings.Contains(err.Error(), linked+" is in use by the daemon; ") {
 		t.Errorf("%v, %v", dropped, err)
-	}
-	if got := fmt.Sprint(quarantined(t, b.fs)); got != fmt.Sprintf("[%s a.bin]", linked) {
-		t.Error(got)
 	}
 	b.must(lock.Close())
-	dropped, err = DropQuarantined(b.fs, testDir, []Kept{all["identity.7"], all[linked], all["a.bin"]})
-	if len(dropped) != 3 || err != nil || len(quarantined(t, b.fs)) > 0 {
+	dropped, err = DropQuarantined(b.fs, testDir, all)
+	if len(dropped) != 6 || err == nil || strings.Contains(err.Error(), "in use") {
 		t.Errorf("%v, %v", dropped, err)
+	}
+	if got, want := fmt.Sprint(quarantined(t, b.fs)), fmt.Sprint([]string{b.made[0].String(), "a.bin", "empty", "losses.jsonl.damaged.1", "notes", "notes.tmp", "theirs"}); got != want {
+		t.Errorf("%s are left, want %s", got, want)
+	}
+	for _, name := range append(strangers, "losses.jsonl.damaged.1/inside") {
+		if _, err := b.fs.Stat(inQuarantine(name)); err != nil {
+			t.Error(err)
+		}
 	}
 	if info, err := b.fs.Stat(b.path(0)); err != nil || info.Size() == 0 {
 		t.Error("the segment itself has gone")
@@ -228,22 +238,27 @@ func TestKeptNamed(t *testing.T) {
 	for name, want := range map[string]Kept{
 		seg + ".damaged":                 {Kind: KeptSegment, Segment: seg},
 		seg + ".damaged.12":              {Kind: KeptSegment, Segment: seg},
-		seg + ".damaged.x":               {Kind: KeptOther, Segment: seg},
+		seg + ".damaged.x":               {Kind: KeptOther, Segment: seg, Stranger: true},
 		seg + "-4096-512.bin":            {Kind: KeptBytes, Segment: seg, Offset: 4096, Length: 512},
 		seg + "-4096-512.bin.3":          {Kind: KeptBytes, Segment: seg, Offset: 4096, Length: 512},
-		seg + "-4096.bin":                {Kind: KeptOther, Segment: seg},
-		seg + "--1-512.bin":              {Kind: KeptOther, Segment: seg},
+		seg + "-4096.bin":                {Kind: KeptOther, Segment: seg, Stranger: true},
+		seg + "--1-512.bin":              {Kind: KeptOther, Segment: seg, Stranger: true},
 		seg + "-4096-512.bin.tmp":        {Kind: KeptLeftover},
-		seg:                              {Kind: KeptOther},
+		seg + ".tmp":                     {Kind: KeptOther, Stranger: true},
+		"notes.tmp":                      {Kind: KeptOther, Stranger: true},
+		"LOCK.damaged.1":                 {Kind: KeptOther},
+		"identity.tmp.damaged.1":         {Kind: KeptOther},
+		"identity-0-80.bin":              {Kind: KeptOther},
+		seg:                              {Kind: KeptOther, Stranger: true},
 		"checkpoints.db.1700000000":      {Kind: KeptCheckpoints},
 		"checkpoints.db.damaged":         {Kind: KeptCheckpoints},
 		"checkpoints.db.damaged.2":       {Kind: KeptCheckpoints},
-		"checkpoints.db":                 {Kind: KeptOther},
-		"identity.1700000000":            {Kind: KeptOther},
-		strings.Repeat("9", 20) + ".bin": {Kind: KeptOther},
+		"checkpoints.db":                 {Kind: KeptOther, Stranger: true},
+		"identity.1700000000":            {Kind: KeptOther, Stranger: true},
+		strings.Repeat("9", 20) + ".bin": {Kind: KeptOther, Stranger: true},
 	} {
 		k := keptNamed(name)
-		if k.Kind != want.Kind || k.Segment != want.Segment || k.Offset != want.Offset || k.Length != want.Length {
+		if k.Kind != want.Kind || k.Stranger != want.Stranger || k.Segment != want.Segment || k.Offset != want.Offset || k.Length != want.Length {
 			t.Errorf("%s: %+v", name, k)
 		}
 	}

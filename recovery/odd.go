@@ -28,10 +28,13 @@ func (o Odd) String() string {
 // reserveFile is what the queue sets aside of the disk.
 const reserveFile = "reserve"
 
+// ownNames are those that the queue uses in its data directory.
+var ownNames = []string{LockFile, identityFile, ledgerFile, CheckpointFile, RecentFile, reserveFile, SegmentDir, quarantineDir}
+
 // oddNames finds what stands in the place of the queue's own files and directories. A symbolic link in the place of a directory
 // may be an operator's, who wants it elsewhere.
 func oddNames(fsys vfs.FS, dir string) (odd []Odd) {
-	for _, name := range []string{LockFile, identityFile, ledgerFile, CheckpointFile, RecentFile, reserveFile, SegmentDir, quarantineDir} {
+	for _, name := range ownNames {
 		temp := name + ".tmp"
 		for _, n := range []string{name, temp} {
 			info, err := fsys.Stat(filepath.Join(dir, n))

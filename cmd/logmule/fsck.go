@@ -27,7 +27,7 @@ done while the daemon runs.
 With --repair, which needs the daemon stopped, what is damaged is healed from the parity as
 far as that goes. What nothing gives back is copied to quarantine/ and written down in
 losses.jsonl, and the segment is written anew without it; torn tails are cut; trailers,
-indexes, names and checkpoints.db are made again. Every file that is replaced stays in
+indexes, names and checkpoints.db are made again. All that is replaced stays in
 quarantine/ as it was. A repair may be interrupted at any point, and run again.
 
 A torn tail, which is what a crash leaves behind, is clean; so is damage that the loss

@@ -87,8 +87,8 @@ func (v weighed) writeDeeds(b *strings.Builder, r recovery.Report, done bool) {
 		say("", "changed nothing")
 		return
 	}
-	say("touch no record that is whole; every file that it replaces stays in quarantine/ as it was, for which there has to be room; "+
-		"it may be interrupted and run again", "no record that is whole was touched; every file that was replaced is in quarantine/ as it was")
+	say("touch no record that is whole; all that it replaces stays in quarantine/ as it was, for which there has to be room; "+
+		"it may be interrupted and run again", "no record that is whole was touched; all that was replaced is in quarantine/ as it was")
 }
 
 // shellWord is the name of a file as one types it in a shell.

@@ -23,7 +23,8 @@ func quarantineDropCommand() *cobra.Command {
 		Short: "Delete files in quarantine for good",
 		Long: `Delete files in quarantine for good, which gives their room back to the queue: those that are
 named, all, or all that are there for longer than a time. On a terminal it asks first; elsewhere
---yes has to be said. It may be done while the daemon runs.
+--yes has to be said. It may be done while the daemon runs. What somebody else put there, and
+what is in a directory, stays.
 
 Exit status: 0 dropped, or nothing to drop, 8 not all of it, 16 usage.`,
 		Example: `  logmule quarantine drop /var/lib/logmule 00000000000000000001-56326eaa3a0e49c0.seg.damaged
@@ -47,6 +48,9 @@ Exit status: 0 dropped, or nothing to drop, 8 not all of it, 16 usage.`,
 			return errUnasked
 		}
 		kept, err := recovery.ListQuarantine(vfs.OS(), dir)
+		if err == nil && len(names) == 0 {
+			kept = withoutStrangers(cmd.ErrOrStderr(), kept)
+		}
 		if err == nil {
 			kept, err = chosen(kept, names, time.Now().Add(-older))
 		}
@@ -77,6 +81,15 @@ Exit status: 0 dropped, or nothing to drop, 8 not all of it, 16 usage.`,
 		return nil
 	}
 	return cmd
+}
+
+// withoutStrangers leaves out what somebody else put there, and says so.
+func withoutStrangers(w io.Writer, all []recovery.Kept) []recovery.Kept {
+	ours := slices.DeleteFunc(slices.Clone(all), func(k recovery.Kept) bool { return k.Stranger })
+	if n := len(all) - len(ours); n > 0 {
+		fmt.Fprintf(w, "note: %s in quarantine/ put there by someone else, left alone\n", count(uint64(n), "file"))
+	}
+	return ours
 }
 
 // chosen are the files with these names; without any, those that are there since before a time.

@@ -66,6 +66,8 @@ func keptLost(k recovery.Kept) string {
 
 func verdict(k recovery.Kept) string {
 	switch {
+	case k.Stranger:
+		return "is not done: not of the queue"
 	case k.LosesNothing && k.Room == 0:
 		return "frees nothing"
 	case k.LosesNothing:
