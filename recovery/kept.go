@@ -88,7 +88,7 @@ func listQuarantine(fsys vfs.FS, dir string) ([]Kept, error) {
 		if info.Mode().IsRegular() {
 			k.Room = node.Room
 		} else {
-			k.Kind = KeptOther
+			k.Kind, k.Segment = KeptOther, ""
 		}
 		if k.Kind == KeptSegment || k.Kind == KeptStray {
 			k.Length = k.Size

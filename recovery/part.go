@@ -40,6 +40,7 @@ type part struct {
 	newer    *UnknownFormatError
 	gone     bool   // it vanished since it was listed
 	stuck    bool   // its bad bytes could not be copied, or are more than a segment has: it must not be changed
+	unmoved  bool   // it could not be moved to where it belongs; stuck then
 	keptAs   string // where in the data directory a file goes that is moved out of the way
 
 	problems  []finding        // of a sealed segment, besides its frames: header, index, parity, stripes
@@ -132,6 +133,9 @@ func frames(f io.ReaderAt, salt uint64, size int64) (found, zero bool) {
 
 // leftover tells whether a file is what a power loss leaves of a segment that was just begun.
 func (p *part) leftover() bool { return p.blank && (p.void || p.size <= segment.HeaderSize) }
+
+// stay says that the file could not be moved to where it belongs.
+func (p *part) stay() { p.unmoved, p.stuck = true, true }
 
 // base is the name of the file.
 func (p *part) base() string { return filepath.Base(p.path) }

@@ -125,7 +125,9 @@ func (r *repairer) run() (err error) {
 		r.storeOdd = r.storeOdd || o.Name == CheckpointFile
 	}
 	if err != nil {
-		return err
+		if err := r.give("other things than the queue's own files stand in their places", 0, err); err != nil {
+			return err
+		}
 	}
 	removeHealing(r.fsys, r.dir)
 	if r.ledger, err = OpenLedger(r.fsys, r.dir); err != nil {
@@ -161,12 +163,12 @@ func (r *repairer) repair() error {
 	}
 	rest, err := r.settleOdd(found)
 	if err != nil {
-		if err := r.give("files that are in the way, or have wrong names, stay so, and nothing else was repaired", diskBlock, err); err != nil {
+		if err := r.give("files that are in the way, or have wrong names, stay so", diskBlock, err); err != nil {
 			return err
 		}
-		return r.describeLeft()
 	}
-	r.Report.Repaired = r.Report.Repaired || len(rest) < len(found)
+	moved := slices.ContainsFunc(r.parts, func(p *part) bool { return p.keptAs != "" && !p.unmoved })
+	r.Report.Repaired = r.Report.Repaired || moved || len(r.Report.Damage) > 0
 	if err := r.settleAll(rest); err != nil {
 		return err
 	}
@@ -266,10 +268,10 @@ func (r *repairer) describeLeft() error {
 	return nil
 }
 
-// give notes that something could not be done, and goes on; only what the operator has to settle is an error.
+// give notes that something could not be done, and goes on with the rest.
 func (r *repairer) give(what string, wants int64, err error) error {
-	if errors.Is(err, context.Canceled) || operational(err) {
-		return fmt.Errorf("%s: %w; let this user write in %s", what, err, r.dir)
+	if cause := context.Cause(r.ctx); cause != nil && errors.Is(err, cause) {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	r.failed = true
 	if !isFull(err) {

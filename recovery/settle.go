@@ -154,19 +154,24 @@ func (s *starter) book(f finding, lost *Lost, copied string) {
 			s.Report.note(f.tornRecords())
 		}
 	case s.sums.history(f):
-	case f.cause == causeName:
-		s.Report.add(f.damage(didRename))
 	default:
-		d := f.damage(didLedger)
+		d := f.done(copied)
 		d.Lost = lost
-		if f.part != nil && f.part.stuck {
-			d.Action = didNothing
-		}
-		if copied != "" {
-			d.Action = didQuarantine
-		}
 		s.Report.add(d)
 	}
+}
+
+// done is a finding that was dealt with, as a report shows it.
+func (f finding) done(copied string) Damage {
+	switch {
+	case f.cause == causeName:
+		return f.damage(didRename)
+	case copied != "":
+		return f.damage(didQuarantine)
+	case f.part != nil && f.part.stuck:
+		return f.damage(didNothing)
+	}
+	return f.damage(didLedger)
 }
 
 // finish brings a segment into the form that it keeps. A segment without records is left, since the queue deletes it, but

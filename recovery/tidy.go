@@ -14,28 +14,60 @@ import (
 const straySuffix = ".stray" // of a file in quarantine that was in the way among the segments; a second one ends in .stray.2
 
 // settleOdd deals with the files that are none of the queue's segments, or have the name of another one: it says so in the report and
-// in the ledger, moves what is in the way to quarantine, and gives each segment its own name. It returns the other findings.
+// in the ledger, moves what is in the way to quarantine, and gives each segment its own name. It returns the other findings. With an
+// error some of these files are where they were, and are not to be touched.
 func (s *starter) settleOdd(found []finding) (rest []finding, err error) {
+	var odd []oddFile
 	var losses []Loss
 	for _, f := range found {
 		if f.part == nil || f.part.normal() && f.cause != causeName {
 			rest = append(rest, f)
 			continue
 		}
-		copied, err := s.set(f)
-		if err != nil {
-			return nil, err
+		o := oddFile{finding: f, known: s.sums.history(f)}
+		if err == nil {
+			o.copied, err = s.set(f)
 		}
-		s.book(f, nil, copied)
-		losses = append(losses, s.sums.losses(f, s.mark, copied)...)
+		odd = append(odd, o)
+		losses = append(losses, s.sums.losses(f, s.mark, o.copied)...)
 	}
-	if len(rest) == len(found) {
+	if len(odd) == 0 {
 		return rest, nil
 	}
-	if err := s.writeDown(losses); err != nil {
-		return nil, err
+	if err == nil {
+		err = s.writeDown(losses)
 	}
-	return rest, s.tidy()
+	if err != nil {
+		for _, o := range odd {
+			o.part.stay()
+		}
+		return rest, err
+	}
+	err = s.tidy()
+	for _, o := range odd {
+		s.bookOdd(o)
+	}
+	return rest, err
+}
+
+// oddFile is a finding about a file that does not belong where it is.
+type oddFile struct {
+	finding
+	copied string // where it goes
+	known  bool   // the ledger had it before
+}
+
+// bookOdd puts it into the report. What is where it was is told as what is left.
+func (s *starter) bookOdd(o oddFile) {
+	switch {
+	case o.torn:
+		s.book(o.finding, nil, o.copied)
+	case o.known:
+	case !o.part.unmoved:
+		s.Report.add(o.done(o.copied))
+	case o.lost.First > 0:
+		s.Report.add(o.damage(didLedger))
+	}
 }
 
 // set says where the file of a finding will be kept, or copies it there if it is left to be deleted with the empty ones.
@@ -78,7 +110,8 @@ func (s *starter) reserveAside(p *part) (string, error) {
 	}
 }
 
-// tidy moves what is in the way to quarantine, and gives each segment its own name.
+// tidy moves what is in the way to quarantine, and gives each segment its own name. What it cannot move stays; the error is of what
+// stands in the way of a segment, or for the operator to settle.
 func (s *starter) tidy() error {
 	var named []*part
 	for _, p := range append(slices.Clone(s.parts), s.misnamed...) {
@@ -86,20 +119,24 @@ func (s *starter) tidy() error {
 			named = append(named, p)
 		}
 	}
+	var failed error
 	for _, p := range append(slices.Clone(s.parts), s.strays...) {
 		if p.keptAs == "" {
 			continue
 		}
 		err := moveAside(s.fsys, s.dir, p)
-		if operational(err) || err != nil && len(named) > 0 {
-			return fmt.Errorf("%w; let this user write there", err)
+		if err == nil {
+			continue
 		}
-		if err != nil {
+		p.stay()
+		if operational(err) || len(named) > 0 {
+			failed = errors.Join(failed, err)
+		} else {
 			s.Report.note(fmt.Sprintf("%v; it is not read, and the next start tries again", err))
 		}
 	}
-	if err := rename(s.fsys, s.dir, named); err != nil {
-		return fmt.Errorf("%w; let this user write there", err)
+	if failed = errors.Join(failed, s.rename(named)); failed != nil {
+		return fmt.Errorf("%w; let this user write there", failed)
 	}
 	return nil
 }
@@ -123,26 +160,59 @@ func moveAside(fsys vfs.FS, dir string, p *part) error {
 	return nil
 }
 
-// rename gives segments their own names. All leave the wrong ones, durably, before any takes a right one that another may have.
-func rename(fsys vfs.FS, dir string, parts []*part) error {
+// rename gives segments their own names. All leave the wrong ones, durably, before any takes a right one that another may have. Those
+// for which it fails stay where they are.
+func (s *starter) rename(parts []*part) (failed error) {
 	if len(parts) == 0 {
 		return nil
 	}
-	segments := filepath.Join(dir, SegmentDir)
 	for _, suffix := range []string{namedSuffix, ""} {
 		for _, p := range parts {
-			to := segmentPath(dir, p.name) + suffix
-			if p.path == to {
+			to := segmentPath(s.dir, p.name) + suffix
+			if p.path == to || p.unmoved {
 				continue
 			}
-			if err := fsys.Rename(p.path, to); err != nil {
-				return fmt.Errorf("rename segment: %w", err)
+			err := s.makeWay(to)
+			if err == nil {
+				err = s.fsys.Rename(p.path, to)
+			}
+			if err != nil {
+				p.stay()
+				failed = errors.Join(failed, fmt.Errorf("rename segment %s: %w", p.path, err))
+				continue
 			}
 			p.path, p.misnamed = to, suffix != ""
 		}
-		if err := fsys.SyncDir(segments); err != nil {
-			return fmt.Errorf("rename segments: %w", err)
+		if err := s.fsys.SyncDir(filepath.Join(s.dir, SegmentDir)); err != nil {
+			for _, p := range parts {
+				p.stay()
+			}
+			return errors.Join(failed, fmt.Errorf("rename segments: %w", err))
 		}
 	}
-	return nil
+	return failed
+}
+
+// makeWay moves what stands under the name that a segment is to get to quarantine, where it is no segment: a rename would replace all
+// but a directory.
+func (s *starter) makeWay(to string) error {
+	info, err := s.fsys.Stat(to)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	stands := func(p *part) bool { return p.path == to && (p.keptAs == "" || p.unmoved) }
+	if slices.ContainsFunc(s.parts, stands) || slices.ContainsFunc(s.misnamed, stands) || slices.ContainsFunc(s.strays, stands) {
+		return fmt.Errorf("another segment is %s: %w", to, fs.ErrExist)
+	}
+	p := &part{listed: listed{path: to}}
+	if _, err = s.reserveAside(p); err == nil {
+		err = moveAside(s.fsys, s.dir, p)
+	}
+	if err == nil {
+		s.Report.note(fmt.Sprintf("%s/%s was %s in the place of a segment, and is %s now", SegmentDir, filepath.Base(to), kindOf(info.Mode()), p.keptAs))
+	}
+	return err
 }

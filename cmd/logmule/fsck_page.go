@@ -69,6 +69,7 @@ type weighed struct {
 	aside    int   // other files than segments: checkpoints.db
 	odd      int   // files that do not belong where they are
 	renamed  int   // of these, those that only have the wrong name
+	oddLeft  int   // of these, those that a repair had to leave
 	gone     int   // places where segment files are missing
 	nameless bool  // at one of these it may be several
 	heals    int   // segments that are as they were when all is healed
@@ -112,19 +113,23 @@ func weigh(r recovery.Report) weighed {
 			}
 		case d.Odd():
 			v.odd++
-			if d.Renamed() {
+			switch {
+			case d.Renamed():
 				v.renamed++
-			} else if d.Kept() {
+			case d.Left():
+				v.oddLeft++
+				v.leave(d)
+			case d.Kept():
 				v.kept -= d.Length
 			}
 		case d.Gone():
 			v.gone++
 			v.nameless = v.nameless || d.Segment == ""
-		case d.Left():
-			v.left++
-			if d.FirstLost > 0 {
-				v.pending += d.LastLost - d.FirstLost + 1
+			if d.Left() {
+				v.leave(d)
 			}
+		case d.Left():
+			v.leave(d)
 		case d.Rebuilt():
 			v.rebuilt++
 		}
@@ -145,6 +150,14 @@ func weigh(r recovery.Report) weighed {
 		}
 	}
 	return v
+}
+
+// leave counts a place that a repair does nothing about.
+func (v *weighed) leave(d recovery.Damage) {
+	v.left++
+	if d.FirstLost > 0 {
+		v.pending += d.LastLost - d.FirstLost + 1
+	}
 }
 
 func (v weighed) verdict(r recovery.Report) string {
@@ -365,30 +378,4 @@ func writeHistory(b *strings.Builder, ledger []recovery.CauseLosses) {
 	for _, c := range ledger {
 		paragraph(b, "    ", "  - "+clean(c.Line())+".")
 	}
-}
-
-// paragraph writes text in lines of at most pageWidth, all but the first one indented, where words allow it.
-func paragraph(b *strings.Builder, indent, text string) {
-	for strings.HasPrefix(text, "\n") {
-		b.WriteString("\n")
-		text = text[1:]
-	}
-	lead := len(text) - len(strings.TrimLeft(text, " "))
-	width := lead
-	b.WriteString(text[:lead])
-	for i, word := range strings.Split(text[lead:], " ") {
-		n := len([]rune(word))
-		switch {
-		case i == 0:
-		case width+1+n > pageWidth:
-			b.WriteString("\n" + indent)
-			width = len(indent)
-		default:
-			b.WriteString(" ")
-			width++
-		}
-		b.WriteString(word)
-		width += n
-	}
-	b.WriteString("\n")
 }

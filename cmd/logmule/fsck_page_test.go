@@ -160,3 +160,20 @@ func TestShellWord(t *testing.T) {
 		}
 	}
 }
+
+// TestLeftIsNotDone: what a repair had to leave, a file in the way or a missing segment that it could not write down, is told as that.
+func TestLeftIsNotDone(t *testing.T) {
+	const left = "left as it is"
+	page := fsckPage("q", recovery.Report{Segments: 2, LostRecords: 10, Repaired: true, Damage: []recovery.Damage{
+		{Segment: "a.seg", Cause: "no segment", Length: 5, Action: left},
+		{Segment: "b.seg", Cause: "missing segment", FirstLost: 11, LastLost: 20, Action: left},
+	}}, fsckOptions{mend: true})
+	for _, lie := range []string{"- wrote", "moved to quarantine", "is in quarantine/ now"} {
+		if strings.Contains(page, lie) {
+			t.Errorf("%q in\n%s", lie, page)
+		}
+	}
+	if !strings.Contains(page, "left 2 places as they are") || !strings.Contains(page, "none of them\nwritten down yet") {
+		t.Error(page)
+	}
+}

@@ -64,7 +64,7 @@ func (v weighed) writeDeeds(b *strings.Builder, r recovery.Report, done bool) {
 	if v.renamed > 0 {
 		say("give %s the name that it has by what is in it", "gave %s the name that it has by what is in it", count(uint64(v.renamed), "file"))
 	}
-	if moved := v.odd - v.renamed; moved > 0 {
+	if moved := v.odd - v.renamed - v.oddLeft; moved > 0 {
 		say("move to quarantine/ %s out of place", "moved to quarantine/ %s out of place", count(uint64(moved), "file"))
 	}
 	if v.kept > 0 {

@@ -72,3 +72,29 @@ func moment(t time.Time) string {
 	}
 	return t.UTC().Format("2006-01-02 15:04:05Z")
 }
+
+// paragraph writes text in lines of at most pageWidth, all but the first one indented, where words allow it.
+func paragraph(b *strings.Builder, indent, text string) {
+	for strings.HasPrefix(text, "\n") {
+		b.WriteString("\n")
+		text = text[1:]
+	}
+	lead := len(text) - len(strings.TrimLeft(text, " "))
+	width := lead
+	b.WriteString(text[:lead])
+	for i, word := range strings.Split(text[lead:], " ") {
+		n := len([]rune(word))
+		switch {
+		case i == 0:
+		case width+1+n > pageWidth:
+			b.WriteString("\n" + indent)
+			width = len(indent)
+		default:
+			b.WriteString(" ")
+			width++
+		}
+		b.WriteString(word)
+		width += n
+	}
+	b.WriteString("\n")
+}
