@@ -67,7 +67,7 @@ Exit status: 0 put back, or nothing to do, 1 not all of them, 2 usage, 130 inter
 				err = werr
 			}
 		}
-		return replayFailure(ctx, args[0], err)
+		return replayFailure(ctx, args[0], done, err)
 	}
 	return cmd
 }
@@ -87,9 +87,11 @@ func replayable(from, into string) error {
 	return errors.Join(ownedByUs(from), ownedByUs(into))
 }
 
-func replayFailure(ctx context.Context, from string, err error) error {
+func replayFailure(ctx context.Context, from string, done forward.Replayed, err error) error {
 	var f *failure
 	switch {
+	case err == nil && done.Lost > 0: // as its line has said
+		return &failure{code: exitFailed}
 	case err == nil || errors.As(err, &f):
 		return err
 	case ctx.Err() != nil:

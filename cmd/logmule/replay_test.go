@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"testing"
 
 	"logmule/forward"
@@ -19,6 +20,17 @@ func TestReplayedLine(t *testing.T) {
 	} {
 		if got := replayedLine(r); got != want {
 			t.Errorf("got  %swant %s", got, want)
+		}
+	}
+}
+
+// TestReplayStatus: dead letters that cannot be put back are not all of them.
+func TestReplayStatus(t *testing.T) {
+	for lost, want := range map[uint64]int{0: 0, 3: exitFailed} {
+		err := replayFailure(t.Context(), "d", forward.Replayed{Records: 1, Lost: lost}, nil)
+		var f *failure
+		if errors.As(err, &f) != (want > 0) || want > 0 && (f.code != want || f.err != nil) {
+			t.Errorf("%d lost: %v", lost, err)
 		}
 	}
 }

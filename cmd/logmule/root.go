@@ -63,9 +63,9 @@ func execute(args []string, stdout, stderr io.Writer) int {
 	var f *failure
 	if !errors.As(err, &f) {
 		f = &failure{code: exitUsage, err: err, hint: fmt.Sprintf("%q shows the usage", cmd.CommandPath()+" --help")}
-		if cmd.Name() == "fsck" || cmd.Name() == "quarantine" || cmd.HasParent() && cmd.Parent().Name() == "quarantine" {
-			f.code = exitFsckUsage
-		}
+	}
+	if cmd.Name() == "fsck" || cmd.Name() == "quarantine" || cmd.HasParent() && cmd.Parent().Name() == "quarantine" {
+		f.code = likeFsck(f)
 	}
 	f.print(stderr)
 	return f.code
@@ -82,6 +82,17 @@ const (
 	exitFsckUsage   = 16  // fsck, quarantine: the command line is wrong
 	exitInterrupted = 130 // stat, cat, replay, salvage: ended by Ctrl-C
 )
+
+// likeFsck is the exit status of fsck and quarantine where other commands have that of f: 1 says there that all is repaired.
+func likeFsck(f *failure) int {
+	switch {
+	case f.code == exitUsage:
+		return exitFsckUsage
+	case f.code == exitFailed && f.err != nil:
+		return exitOperational
+	}
+	return f.code
+}
 
 // failure is an error with the exit status it leads to. Every other error of a command is one of its usage.
 type failure struct {

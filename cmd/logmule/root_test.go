@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -90,6 +93,23 @@ func TestWrite(t *testing.T) {
 	var b bytes.Buffer
 	if err := write(&b, "x"); err != nil || b.String() != "x" {
 		t.Errorf("wrote %q, %v", b.String(), err)
+	}
+}
+
+// TestUntold: a report that cannot be written is an operational error; the status 1 of fsck says that all is repaired.
+func TestUntold(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "segments"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"fsck", dir}, {"fsck", dir, "--json"}, {"fsck", dir, "--repair"}, {"quarantine", "list", dir}} {
+		var said bytes.Buffer
+		if got := execute(args, failing{errors.New("no room")}, &said); got != exitOperational || !strings.Contains(said.String(), "no room") {
+			t.Errorf("%q: exit status %d, %s", args, got, said.String())
+		}
+	}
+	if got := execute([]string{"stat", dir}, failing{errors.New("no room")}, io.Discard); got != exitFailed {
+		t.Errorf("stat: exit status %d", got)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -156,8 +157,9 @@ func (s *salvaging) take(ctx context.Context, q *hekaqueue.Queue, page *salvageP
 		}
 	default:
 		e := exporter{q: q, all: s.all, format: s.format}
-		found, err = e.export(ctx, tell, s.export, stdout)
-		said = e.line(s.export)
+		if found, err = e.export(ctx, tell, s.export, stdout); err == nil {
+			said = e.line(s.export)
+		}
 	}
 	page.bar.clear()
 	if err == nil || found.Files > 0 {
@@ -196,7 +198,7 @@ func (s *salvaging) failure(ctx context.Context, dir string, err error) error {
 	case errors.As(err, &f):
 		return err
 	case ctx.Err() != nil:
-		hint := "nothing was changed; run it again"
+		hint := "the queue is as it was; run it again"
 		if s.into != "" {
 			hint = "run it again: it goes on where it was"
 		}
@@ -205,6 +207,8 @@ func (s *salvaging) failure(ctx context.Context, dir string, err error) error {
 		return &failure{code: exitFailed, err: fmt.Errorf("salvage %s: %w", dir, err), hint: offlineHint(err)}
 	case errors.Is(err, fs.ErrPermission):
 		return &failure{code: exitFailed, err: fmt.Errorf("salvage %s: %w", dir, err), hint: "run it as the user that hekad ran as, or as root"}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &failure{code: exitFailed, err: fmt.Errorf("salvage %s: %w", dir, err), hint: "free some space there, or export to a place that has it; the queue is as it was"}
 	default:
 		return &failure{code: exitFailed, err: fmt.Errorf("salvage %s: %w", dir, err)}
 	}

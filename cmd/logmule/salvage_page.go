@@ -70,6 +70,9 @@ func (p *salvagePage) file(f hekaqueue.FileReport) { p.files = append(p.files, f
 func (p *salvagePage) end(sum *hekaqueue.Report) {
 	var b strings.Builder
 	b.WriteString("\n")
+	if all := len(p.q.Files); sum.Files < all {
+		fmt.Fprintf(&b, "It ended early: only %d of %s were read to the end, and this is about those.\n\n", sum.Files, count(uint64(all), "file"))
+	}
 	table(&b, "FILE\tSIZE\tRECORDS\tINTACT\tPROBABLE\tSUSPECT\tDELIVERED\tBAD FRAMES\tSKIPPED", func(row func(...any)) {
 		line := func(name string, f *hekaqueue.FileReport) {
 			all := f.All()
