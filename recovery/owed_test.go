@@ -48,6 +48,14 @@ func TestOwedBeforeTheOldest(t *testing.T) {
 			b.recent("slow", 30)
 			b.recent("fast", 81)
 		}, "30-80"},
+		"everything gone but one that was just begun": {func(b *builder) {
+			b.open()
+			for i := range len(b.made) - 1 {
+				b.remove(b.path(i))
+			}
+			b.recent("slow", 30)
+			b.recent("fast", 81)
+		}, "30-80"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBuilder(t)
@@ -121,5 +129,32 @@ func TestPositionsTooOld(t *testing.T) {
 	}
 	if state := mustStart(t, b.fs, nil); len(state.Outputs) > 0 {
 		t.Errorf("the start knows %+v", state.Outputs)
+	}
+}
+
+// TestStartOwesWhatNobodyReads: where no segment with records is left, no reader finds out what is missing, so the start writes it down.
+func TestStartOwesWhatNobodyReads(t *testing.T) {
+	for _, begun := range []bool{false, true} {
+		b := newBuilder(t)
+		b.open()
+		b.full(b.at("out", 1))
+		b.durable(10, 10)
+		b.seal()
+		if begun {
+			b.open()
+		}
+		b.remove(b.path(0))
+		positions := map[string]uint64{"slow": 7, "fast": 21}
+		for want := uint64(14); ; want = 0 { // once
+			if state := mustStart(t, b.fs, positions); state.Report.LostRecords != want {
+				t.Errorf("begun %v: %d records lost, want %d", begun, state.Report.LostRecords, want)
+			}
+			if yes, _ := ledgered(t, b.fs); yes.String() != "7-20" {
+				t.Errorf("begun %v: the ledger has %q", begun, yes)
+			}
+			if want == 0 {
+				break
+			}
+		}
 	}
 }

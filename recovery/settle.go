@@ -15,7 +15,7 @@ import (
 // settle copies bad bytes to quarantine, writes the ledger, and only then seals what was open.
 func (s *starter) settle() error {
 	var owed checkpoint.Ranges
-	if s.older == 0 && !slices.ContainsFunc(s.parts, (*part).normal) {
+	if s.older == 0 && !slices.ContainsFunc(s.parts, func(p *part) bool { return p.normal() && p.holdsRecords() }) {
 		owed = s.sums.owed(s.Outputs, s.Next-1)
 	}
 	found, err := s.settleOdd(s.findings(owed))
