@@ -2,11 +2,15 @@ package recovery
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"logmule/checkpoint"
+	"logmule/queue/vfs"
 )
 
 // CauseLosses is what the loss ledger tells of one cause: records of which it is known alike whether they were acknowledged.
@@ -23,6 +27,7 @@ type CauseLosses struct {
 	SourcesExact bool      `json:"sources_exact"`        // it is known of all
 	Outputs      []string  `json:"outputs,omitempty"`    // that miss them; none: all
 	Quarantine   []string  `json:"quarantine,omitempty"` // copies of the bytes, relative to the data directory, at most mostNamed
+	Dropped      []string  `json:"dropped,omitempty"`    // such copies that are not there any more, where that was looked for
 }
 
 // mostNamed bounds the files and sources that a summary names.
@@ -83,6 +88,23 @@ func (s *causeSums) all() []CauseLosses {
 		c := *s.of[key]
 		c.Sources, c.Outputs, c.Quarantine = slices.Clone(c.Sources), slices.Clone(c.Outputs), slices.Clone(c.Quarantine)
 		all = append(all, c)
+	}
+	return all
+}
+
+// standing is all, with the copies that are gone apart from those that are there.
+func (s *causeSums) standing(fsys vfs.FS, dir string) []CauseLosses {
+	all := s.all()
+	for i := range all {
+		c := &all[i]
+		c.Quarantine = slices.DeleteFunc(c.Quarantine, func(name string) bool {
+			_, err := fsys.Stat(filepath.Join(dir, name))
+			gone := errors.Is(err, fs.ErrNotExist)
+			if gone {
+				c.Dropped = append(c.Dropped, name)
+			}
+			return gone
+		})
 	}
 	return all
 }

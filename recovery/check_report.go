@@ -39,7 +39,7 @@ func (c *checker) describe(found []finding) error {
 		}
 		return 0
 	})
-	r.Running, r.Ledger = c.live, c.sums.causes.all()
+	r.Running, r.Ledger = c.live, c.sums.causes.standing(c.fsys, c.dir)
 	return nil
 }
 

@@ -243,7 +243,7 @@ func (l *keptLook) explain(k *Kept) {
 			k.Why = "the only copy of damaged bytes; no record was lost with them"
 		default:
 			k.Cause = "not in the ledger"
-			k.Why = "bytes without a line in the loss ledger: a torn tail, what a failed sync left behind, or bytes that were healed; no record that was safe is lost with them"
+			k.Why = "bytes that no line of the loss ledger tells of: a torn tail, what a failed sync left behind, bytes that were healed, or records of a line that was lost"
 		}
 	default:
 		k.Cause = "not regular"

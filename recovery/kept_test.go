@@ -64,9 +64,34 @@ func TestListQuarantineOfAStart(t *testing.T) {
 		len(k.Lost) != 1 || k.Lost[0] != (Gap{6, 10}) {
 		t.Errorf("%+v", all)
 	}
+	b.must(b.fs.Remove(filepath.Join(testDir, ledgerFile)))
+	if k := listKept(t, b.fs)[name]; k.LosesNothing || !strings.Contains(k.Why, "a line that was lost") {
+		t.Errorf("without the ledger: %s", k.Why)
+	}
 	c, err := ShowQuarantined(b.fs, testDir, name)
 	if err != nil || c.Frames != 0 || len(c.Bad) != 1 || c.Bad[0] != (segment.Span{Offset: at.offset, Size: at.size}) || len(c.Found) == 0 {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// TestDroppedCopies: what the ledger tells of does not point at copies that were dropped.
+func TestDroppedCopies(t *testing.T) {
+	b := newBuilder(t)
+	b.killed(5, 5, 5)
+	b.flip(0, b.of(7).offset+70)
+	mustStart(t, b.fs, nil)
+	name := fmt.Sprintf("%s/%s-%d-%d.bin", quarantineDir, b.made[0], b.of(7).offset, b.of(7).size)
+	if line := check(t, b.fs).Ledger[0].Line(); !strings.HasSuffix(line, "; the bytes are in "+name) {
+		t.Error(line)
+	}
+	if dropped, err := DropQuarantined(b.fs, testDir, slices.Collect(maps.Values(listKept(t, b.fs)))); err != nil || len(dropped) != 1 {
+		t.Fatal(dropped, err)
+	}
+	if line := check(t, b.fs).Ledger[0].Line(); !strings.HasSuffix(line, "; the bytes were in "+name+", which is gone") || strings.Contains(line, "are in") {
+		t.Error(line)
+	}
+	if s, err := TakeSurvey(b.fs, testDir); err != nil || len(s.ByCause) != 1 || !slices.Equal(s.ByCause[0].Dropped, []string{name}) || len(s.ByCause[0].Quarantine) > 0 {
+		t.Errorf("%+v, %v", s.ByCause, err)
 	}
 }
 

@@ -116,7 +116,7 @@ func (s *surveyor) take(dir string) error {
 		return err
 	}
 	s.Survey = Survey{
-		Queue: id.String(), Starts: starts, Running: locked(s.fsys, dir), LostRecords: sums.records, ShedRecords: sums.shed, Losses: sums.lines, ByCause: sums.causes.all(),
+		Queue: id.String(), Starts: starts, Running: locked(s.fsys, dir), LostRecords: sums.records, ShedRecords: sums.shed, Losses: sums.lines, ByCause: sums.causes.standing(s.fsys, dir),
 		Segments: []SurveyedSegment{}, Outputs: []SurveyedOutput{}, Gaps: []Gap{}, Notes: []string{},
 	}
 	for _, odd := range oddNames(s.fsys, dir) {

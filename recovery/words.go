@@ -168,6 +168,9 @@ func (c CauseLosses) Line() string {
 	if len(c.Quarantine) > 0 {
 		text += "; the bytes are in " + List(c.Quarantine)
 	}
+	if len(c.Dropped) > 0 {
+		text += "; the bytes were in " + List(c.Dropped) + ", which is gone"
+	}
 	return text
 }
 
