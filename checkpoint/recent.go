@@ -16,8 +16,9 @@ import (
 // slotSize is one sector, so that a slot is written whole or not at all.
 const slotSize = 512
 
-// EndKey is the key of a slot that is no output's: the floor of its position is one above the durable mark of the log. What a log
-// loses at its end nothing else knows of. Load gives it with the positions.
+// EndKey is the key of a slot that is no output's: the floor of its position is one above the durable mark of the log, Planned the first
+// sequence that the queue has not let go, 0 where that is not known. What a log loses at its ends nothing else knows of. Load gives it
+// with the positions.
 const EndKey = "end"
 
 const (

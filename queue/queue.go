@@ -59,6 +59,7 @@ type Queue struct {
 	mark       atomic.Uint64        // the durable mark
 	stored     atomic.Uint64        // what WaitDurable goes by
 	files      files
+	ends       ends
 	ring       *ring
 
 	trimming  sync.Mutex // held while delivered segments are deleted, and while an output attaches
@@ -223,6 +224,7 @@ func open(opt Options) (*Queue, error) {
 	q.unused.Last = state.Next - 1
 	q.mark.Store(state.Next - 1)
 	q.stored.Store(state.Next - 1)
+	q.begin(state)
 	q.lookAside()
 	q.makeReserve()
 	w := &writer{q: q, durable: state.Next - 1, written: state.Next - 1, link: state.Previous, sources: q.takeSources(state.Positions)}

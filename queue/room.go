@@ -190,6 +190,7 @@ func (q *Queue) removeFile(f *file) bool {
 	if f.lacksTrailer() {
 		q.leaving.add(f)
 	}
+	q.noteLeaving(f)
 	q.files.remove(f)
 	for _, r := range q.known() {
 		r.release(f)

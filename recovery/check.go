@@ -252,7 +252,7 @@ func (c *checker) pass(n int64) error {
 
 // judge returns the damage. Beside a live writer a first look may be at something half done: a segment that is to be
 // blamed is looked at again until nothing has changed under it.
-func (c *checker) judge() ([]finding, error) {
+func (c *checker) judge() (_ []finding, err error) {
 	const rounds = 3
 	for round := 1; ; round++ {
 		var bad []string
@@ -262,8 +262,8 @@ func (c *checker) judge() ([]finding, error) {
 		}
 		c.mark = max(durable(c.parts, c.outputs), noted(c.beside.positions))
 		j := judge{parts: c.parts, mark: c.mark, end: given(c.parts, c.mark, &c.sums)}
-		if !c.live && c.beside.err == nil { // else what is not there may have been delivered and deleted
-			j.owed = c.sums.owed(c.outputs, j.end)
+		if j.owed, err = c.owed(j.end); err != nil {
+			return nil, err
 		}
 		found := j.findings()
 		suspects := c.suspects(found, round)
@@ -278,6 +278,28 @@ func (c *checker) judge() ([]finding, error) {
 			c.parts[i] = p
 		}
 	}
+}
+
+// owed is what somebody has still to get of the sequences up to end. A daemon notes what it deletes before it does so, and how far its
+// outputs are before that: what it has noted by now tells of all that was gone when the segments were listed.
+func (c *checker) owed(end uint64) (checkpoint.Ranges, error) {
+	if c.beside.err != nil { // what is not there may have been delivered and deleted
+		return nil, nil
+	}
+	begin := c.beside.positions[checkpoint.EndKey].Planned
+	if !c.live {
+		return c.sums.owed(c.outputs, begin, end), nil
+	}
+	now := beside{}.withRecent(c.fsys, c.dir).positions
+	if begin = now[checkpoint.EndKey].Planned; begin == 0 {
+		return nil, nil
+	}
+	var sums ledgerSums
+	if err := sums.read(c.fsys, c.dir); err != nil {
+		return nil, err
+	}
+	outputs, _, _ := known(c.parts, now)
+	return checkpoint.Ranges(sums.owed(outputs, begin, end)).Within(begin, end), nil
 }
 
 // suspects are the segments (by their index) with damage that have changed since they were read. Of a live queue an

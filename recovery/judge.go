@@ -245,8 +245,12 @@ func (s *ledgerSums) history(f finding) bool {
 
 // owed is what some output has not done of the sequences up to end, without what the ledger says that it will not get. What comes
 // before or next to records that drop_oldest has dropped is not among it: it may have been in the hands of an output when it went,
-// and is written down when that output comes back.
-func (s *ledgerSums) owed(outputs map[string]checkpoint.Position, end uint64) checkpoint.Ranges {
+// and is written down when that output comes back. Where no output has a position nobody has done anything: it is all that the
+// queue has not let go itself, from begin on; 0: that is not known.
+func (s *ledgerSums) owed(outputs map[string]checkpoint.Position, begin, end uint64) checkpoint.Ranges {
+	if len(outputs) == 0 && begin > 0 {
+		return s.told.Without(begin, end)
+	}
 	var owed checkpoint.Ranges
 	for name, p := range outputs {
 		open := checkpoint.Ranges(p.Done).Without(max(p.Floor, 1), end)

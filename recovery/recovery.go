@@ -61,6 +61,7 @@ type State struct {
 	Empty     []segment.Name                 // hold none: to be deleted once the new segment has all positions durable
 	Positions map[string][]byte              // newest value of every key that is not an output's
 	Outputs   map[string]checkpoint.Position // by the name of the output: the newer of store and log
+	End       checkpoint.Position            // of checkpoint.EndKey, as stored
 	Report    Report
 }
 

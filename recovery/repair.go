@@ -194,7 +194,7 @@ func (r *repairer) judge() ([]finding, error) {
 		return nil, err
 	}
 	r.advance()
-	return r.findings(r.sums.owed(r.Outputs, r.Next-1)), nil
+	return r.findings(r.sums.owed(r.Outputs, r.stored[checkpoint.EndKey].Planned, r.Next-1)), nil
 }
 
 // interrupted is the error when the repair is to end, at a point where that leaves nothing half done.

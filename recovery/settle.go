@@ -16,7 +16,7 @@ import (
 func (s *starter) settle() error {
 	var owed checkpoint.Ranges
 	if s.older == 0 && !slices.ContainsFunc(s.parts, func(p *part) bool { return p.normal() && p.holdsRecords() }) {
-		owed = s.sums.owed(s.Outputs, s.Next-1)
+		owed = s.sums.owed(s.Outputs, s.End.Planned, s.Next-1)
 	}
 	found, err := s.settleOdd(s.findings(owed))
 	if err != nil {

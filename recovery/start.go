@@ -109,6 +109,7 @@ func (s *starter) examine(store checkpoint.Store) error {
 	if s.stored, err = store.Load(); err != nil {
 		s.Report.note(fmt.Sprintf("the checkpoints cannot be read, the positions in the log are used: %v", err))
 	}
+	s.End = s.stored[checkpoint.EndKey]
 	odd, err := s.readNewest()
 	if err != nil {
 		return err
