@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"logmule/forward/config"
@@ -17,10 +18,11 @@ import (
 	"logmule/forward/pack"
 	"logmule/queue"
 	"logmule/queue/segment"
+	"logmule/recovery"
 )
 
 // DeadLetterDir is the dead-letter queue of a data directory.
-const DeadLetterDir = "deadletter"
+const DeadLetterDir = recovery.DeadLetterDir
 
 // appendAtOnce and appendBytes bound the records of one append to the dead-letter queue, and their bytes, unless one record
 // has more: even the smallest queue takes that.
@@ -83,6 +85,9 @@ func (d *deadLetters) get() (*queue.Queue, error) {
 	if err != nil {
 		if isFull(err) {
 			d.relieve()
+		}
+		if errors.Is(err, syscall.ENOTDIR) {
+			err = fmt.Errorf("%w; something else than a directory stands there: move it away", err)
 		}
 		return nil, fmt.Errorf("open dead-letter queue: %w", err)
 	}

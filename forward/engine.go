@@ -326,7 +326,7 @@ func (e *Engine) serveAdmin(ctx context.Context) (stop func(), err error) {
 
 // reopenLetters opens the dead-letter queue where there is one already, so that status tells of it.
 func (e *Engine) reopenLetters(cfg *config.Config) {
-	if _, err := os.Stat(filepath.Join(cfg.DataDir, DeadLetterDir)); err != nil {
+	if _, err := os.Lstat(filepath.Join(cfg.DataDir, DeadLetterDir)); err != nil {
 		return // it is made with the first letter
 	}
 	if _, err := e.dead.get(); err != nil {

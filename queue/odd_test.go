@@ -54,9 +54,9 @@ func openReal(t *testing.T, dir string, log *liveLog, want int) {
 // TestOddThings: whatever stands where a file of the queue belongs, it starts by itself, opens and follows nothing of that,
 // keeps it, and has every record. Live tools do not mind either.
 func TestOddThings(t *testing.T) {
-	for _, name := range []string{"identity", "LOCK", "losses.jsonl", "checkpoints.recent", "checkpoints.db", "reserve", "identity.tmp", "losses.jsonl.tmp", "checkpoints.db.tmp", "quarantine"} {
+	for _, name := range []string{"identity", "LOCK", "losses.jsonl", "checkpoints.recent", "checkpoints.db", "reserve", "identity.tmp", "losses.jsonl.tmp", "checkpoints.db.tmp", "quarantine", "deadletter"} {
 		for kind, put := range oddThings {
-			if name == "quarantine" && kind != "fifo" {
+			if (name == "quarantine" || name == "deadletter") && kind != "fifo" {
 				continue // a directory belongs there, and it may be a link to one
 			}
 			t.Run(name+" "+kind, func(t *testing.T) {
@@ -145,6 +145,29 @@ func TestOddLockOnce(t *testing.T) {
 		if err := held[0](); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestDanglingDirs: a link that is to lead to a directory, and leads nowhere, is told of and stays: its disk may come back.
+func TestDanglingDirs(t *testing.T) {
+	var log liveLog
+	dir := filepath.Join(t.TempDir(), "data")
+	openReal(t, dir, &log, 1)
+	if err := os.Symlink("nowhere", filepath.Join(dir, "deadletter")); err != nil {
+		t.Fatal(err)
+	}
+	openReal(t, dir, &log, 1)
+	if r, err := recovery.Check(t.Context(), vfs.OS(), dir, recovery.CheckOptions{}); err != nil || !r.Clean || !strings.Contains(fmt.Sprint(r.Notes), "deadletter is a symbolic link that leads to no directory: ") {
+		t.Errorf("fsck: %+v, %v", r, err)
+	}
+	if s, err := recovery.TakeSurvey(vfs.OS(), dir); err != nil || !strings.Contains(fmt.Sprint(s.Notes), "deadletter is a symbolic link that leads to no directory: ") {
+		t.Errorf("stat: %+v, %v", s, err)
+	}
+	if to, err := os.Readlink(filepath.Join(dir, "deadletter")); err != nil || to != "nowhere" {
+		t.Errorf("%q, %v", to, err)
+	}
+	if _, err := Open(Options{Dir: filepath.Join(dir, "deadletter")}); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("a queue in its place: %v", err)
 	}
 }
 

@@ -147,7 +147,7 @@ func keptNamed(name string) Kept {
 
 // isOwn tells whether a name is what something gets that stood in the place of a file of the queue, or the bytes of such a file.
 func isOwn(name string) bool {
-	return slices.ContainsFunc(ownNames, func(own string) bool {
+	return slices.ContainsFunc(slices.Concat(ownFiles, ownDirs), func(own string) bool {
 		rest, ok := strings.CutPrefix(name, own)
 		return ok && (isNumbered(strings.TrimPrefix(rest, ".tmp"), damagedSuffix) || (&Kept{}).parseRange(rest))
 	})

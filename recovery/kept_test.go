@@ -87,7 +87,7 @@ func TestDroppedCopies(t *testing.T) {
 	if dropped, err := DropQuarantined(b.fs, testDir, slices.Collect(maps.Values(listKept(t, b.fs)))); err != nil || len(dropped) != 1 {
 		t.Fatal(dropped, err)
 	}
-	if line := check(t, b.fs).Ledger[0].Line(); !strings.HasSuffix(line, "; the bytes were in "+name+", which is gone") || strings.Contains(line, "are in") {
+	if line := check(t, b.fs).Ledger[0].Line(); !strings.HasSuffix(line, "; the bytes were in "+name+", now gone") || strings.Contains(line, "are in") {
 		t.Error(line)
 	}
 	if s, err := TakeSurvey(b.fs, testDir); err != nil || len(s.ByCause) != 1 || !slices.Equal(s.ByCause[0].Dropped, []string{name}) || len(s.ByCause[0].Quarantine) > 0 {

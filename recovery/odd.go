@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"syscall"
 
 	"logmule/queue/vfs"
 )
@@ -16,9 +18,14 @@ type Odd struct {
 	Name string // in the data directory
 	Kind string // what stands there, in words
 	To   string // where it was moved, relative to the data directory; empty: it was not
+
+	stays bool // it is never moved
 }
 
 func (o Odd) String() string {
+	if o.stays {
+		return fmt.Sprintf("%s is %s: nothing can be stored there until it does, or is moved away", o.Name, o.Kind)
+	}
 	if o.To == "" {
 		return fmt.Sprintf("%s is %s: it is not opened, and the next start sets it aside", o.Name, o.Kind)
 	}
@@ -28,25 +35,36 @@ func (o Odd) String() string {
 // reserveFile is what the queue sets aside of the disk.
 const reserveFile = "reserve"
 
-// ownNames are those that the queue uses in its data directory.
-var ownNames = []string{LockFile, identityFile, ledgerFile, CheckpointFile, RecentFile, reserveFile, SegmentDir, quarantineDir}
+// DeadLetterDir is where the queue of dead letters is, in the data directory of the one that it is for.
+const DeadLetterDir = "deadletter"
+
+// ownFiles and ownDirs are the names that the queue uses in its data directory.
+var (
+	ownFiles = []string{LockFile, identityFile, ledgerFile, CheckpointFile, RecentFile, reserveFile}
+	ownDirs  = []string{SegmentDir, quarantineDir, DeadLetterDir}
+)
 
 // oddNames finds what stands in the place of the queue's own files and directories. A symbolic link in the place of a directory
-// may be an operator's, who wants it elsewhere.
+// may be an operator's, who wants it elsewhere, and stays even where it leads nowhere, which is told.
 func oddNames(fsys vfs.FS, dir string) (odd []Odd) {
-	for _, name := range ownNames {
-		temp := name + ".tmp"
-		for _, n := range []string{name, temp} {
-			info, err := fsys.Stat(filepath.Join(dir, n))
-			if err != nil {
-				continue
+	for _, name := range ownFiles {
+		for _, n := range []string{name, name + ".tmp"} {
+			if info, err := fsys.Stat(filepath.Join(dir, n)); err == nil && !info.Mode().IsRegular() {
+				odd = append(odd, Odd{Name: n, Kind: kindOf(info.Mode())})
 			}
-			mode := info.Mode()
-			folder := n == SegmentDir || n == quarantineDir
-			if folder && (mode.IsDir() || mode&fs.ModeSymlink != 0) || !folder && mode.IsRegular() {
-				continue
+		}
+	}
+	for _, n := range ownDirs {
+		path := filepath.Join(dir, n)
+		info, err := fsys.Stat(path)
+		switch {
+		case err != nil || info.IsDir():
+		case info.Mode()&fs.ModeSymlink == 0:
+			odd = append(odd, Odd{Name: n, Kind: kindOf(info.Mode())})
+		default:
+			if _, err := fsys.ReadDir(path); errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+				odd = append(odd, Odd{Name: n, Kind: "a symbolic link that leads to no directory", stays: true})
 			}
-			odd = append(odd, Odd{Name: n, Kind: kindOf(mode)})
 		}
 	}
 	return odd
@@ -55,7 +73,7 @@ func oddNames(fsys vfs.FS, dir string) (odd []Odd) {
 // SetAside moves what stands in the place of the queue's own files to quarantine, so that the queue can make its own there. The
 // caller holds the lock of the data directory dir. It does nothing where nothing is odd.
 func SetAside(fsys vfs.FS, dir string) ([]Odd, error) {
-	odd := oddNames(fsys, dir)
+	odd := slices.DeleteFunc(oddNames(fsys, dir), func(o Odd) bool { return o.stays })
 	for i := range odd {
 		path, into := filepath.Join(dir, odd[i].Name), quarantineDir
 		if odd[i].Name == quarantineDir {

@@ -169,7 +169,7 @@ func (c CauseLosses) Line() string {
 		text += "; the bytes are in " + List(c.Quarantine)
 	}
 	if len(c.Dropped) > 0 {
-		text += "; the bytes were in " + List(c.Dropped) + ", which is gone"
+		text += "; the bytes were in " + List(c.Dropped) + ", now gone"
 	}
 	return text
 }

@@ -36,6 +36,9 @@ func noLetters(dir string) bool {
 	if filepath.Base(dir) != forward.DeadLetterDir || recovery.IsDataDir(vfs.OS(), filepath.Dir(dir)) != nil {
 		return false
 	}
-	files, err := os.ReadDir(dir)
-	return len(files) == 0 && (err == nil || errors.Is(err, fs.ErrNotExist))
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	files, err := os.ReadDir(dir) // a link may lead nowhere
+	return len(files) == 0 && err == nil
 }

@@ -84,7 +84,11 @@ func (s osFS) MkdirAll(name string) error {
 			return err
 		}
 	}
-	if err := os.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(name, 0o700); errors.Is(err, fs.ErrExist) {
+		if info, err := os.Stat(name); err != nil || !info.IsDir() { // a link that leads nowhere
+			return &fs.PathError{Op: "mkdir", Path: name, Err: unix.ENOTDIR}
+		}
+	} else if err != nil {
 		return err
 	}
 	return s.SyncDir(parent)
