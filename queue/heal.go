@@ -203,14 +203,14 @@ func (q *Queue) endHealing() {
 	q.healing.give()
 }
 
-// noteRest writes down which records of a segment nothing gives back: those between the good frames around bad bytes. What
-// every output has done is no loss.
-func (q *Queue) noteRest(f *file, h *segment.Healing, damaged io.ReaderAt) error {
-	image := h.Over(damaged)
-	scan := segment.NewScanner(image, f.name.Salt, segment.HeaderSize, h.Trailer.DataEnd)
-	next, last := f.name.First, f.last.Load()
+// noteRest writes down which records of a segment nothing gives back: those between the good frames around bad bytes, and those that
+// should stand behind the last one. What every output has done is no loss. whole: all records are there. The bad bytes are those of image.
+func (q *Queue) noteRest(f *file, image io.ReaderAt, scan *segment.Scanner) (whole bool, err error) {
+	next, last, at := f.name.First, f.last.Load(), int64(segment.HeaderSize)
 	var bad []segment.Part
+	whole = true
 	note := func(until uint64) {
+		whole = whole && until <= next
 		if len(bad) > 0 && until > next && until > q.lowestDurable() {
 			from, to := bad[0].Offset, bad[len(bad)-1].Offset+bad[len(bad)-1].Size
 			q.noteDamage(f, image, from, to-from, checkpoint.Range{First: next, Last: until - 1}, causeOf(bad[0]), bad[0].Err)
@@ -220,24 +220,31 @@ func (q *Queue) noteRest(f *file, h *segment.Healing, damaged io.ReaderAt) error
 	for next <= last {
 		part, err := scan.Next()
 		if errors.Is(err, io.EOF) {
-			note(last + 1)
-			return nil
+			if len(bad) > 0 || last <= q.lowestDurable() {
+				note(last + 1)
+			} else if q.vouchAll() {
+				return false, errSortedOut
+			} else {
+				q.noteDamage(f, nil, at, 0, checkpoint.Range{First: next, Last: last}, "truncated", nil)
+			}
+			return false, nil
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 		if part.Bad && part.Err != nil {
-			return part.Err // the readers ask for it again before they give it up
+			return false, part.Err // the readers ask for it again before they give it up
 		}
 		if part.Bad {
 			part.Payload = nil
 			bad = append(bad, part)
 			continue
 		}
+		at = part.Offset + part.Size
 		if first := part.Header.First; first > 0 {
 			note(min(first, last+1))
 			next = max(next, first, part.Header.Last()+1)
 		}
 	}
-	return nil
+	return whole, nil
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func (q *Queue) scrubAll() (whole bool, refused error) {
 		if errors.Is(err, errScrubEnds) {
 			return false, refused
 		}
-		if err != nil && refused == nil && q.files.holds(f) && !errors.Is(err, segment.ErrNoTrailer) {
+		if err != nil && refused == nil && q.files.holds(f) {
 			refused = fmt.Errorf("scrub %s: %w", f.path, q.whoMay(err))
 		}
 	}
@@ -88,6 +89,9 @@ func (q *Queue) scrubFile(f *file) error {
 	}
 	slow := &slowly{q: q, file: handle}
 	h, err := segment.Diagnose(slow, size, f.name)
+	if slow.ended == nil && errors.Is(err, segment.ErrNoTrailer) {
+		return q.scrubEndless(f, handle, size)
+	}
 	if err = errors.Join(slow.ended, err); err != nil {
 		return err
 	}
@@ -101,7 +105,31 @@ func (q *Queue) scrubFile(f *file) error {
 	if err != nil || len(h.Bad) == 0 || h.Unread {
 		return err // what cannot be read is left to the readers, who ask for it again before they give it up
 	}
-	return q.noteRest(f, h, handle)
+	image := h.Over(handle)
+	_, err = q.noteRest(f, image, segment.NewScanner(image, f.name.Salt, segment.HeaderSize, h.Trailer.DataEnd))
+	return err
+}
+
+// scrubEndless looks at a segment that has no end: it was given up before it had one, or its end was cut off, with records or without.
+func (q *Queue) scrubEndless(f *file, handle vfs.File, size int64) error {
+	slow := &slowly{q: q, file: handle}
+	end := size
+	if known := f.end.Load(); known > 0 {
+		end = known
+	}
+	whole, err := q.noteRest(f, handle, segment.NewScanner(slow, f.name.Salt, segment.HeaderSize, end))
+	if err = cmp.Or(slow.ended, err); err != nil || !whole || !f.trailer.Load() {
+		return err
+	}
+	q.healing.turn <- struct{}{}
+	defer q.healing.give()
+	a := q.attemptsLocked(f)
+	if a.told {
+		return nil
+	}
+	a.told = true
+	q.opt.Log.Warn("the end of a segment is gone, with its parity; all its records are there. fsck --repair makes it again", "segment", f.path)
+	return nil
 }
 
 // errSortedOut says that the list of segments is another one now.
