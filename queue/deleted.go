@@ -19,14 +19,14 @@ func (q *Queue) remakeDir() {
 		return
 	}
 	if err := q.opt.FS.MkdirAll(q.segmentDir()); err == nil {
-		q.opt.Log.Error("the directory of the segments was deleted by something else, and is made again; what was in it is lost", "directory", q.segmentDir())
+		q.opt.Log.Error("the directory of the segments was deleted or moved away by something else, and is made again; what was in it is not delivered", "directory", q.segmentDir())
 	}
 }
 
 // putBack is for the active segment when somebody has deleted it. What is in the open file goes with the process, so a file of its name
 // gets a copy of what was durable; the rest is still here, and goes into a segment of its own. The error says what has happened.
 func (w *writer) putBack() error {
-	err := fmt.Errorf("the active segment %s was deleted by something else; leave the files of a running logmule alone", w.active.path)
+	err := fmt.Errorf("the active segment %s was deleted or moved away by something else; leave the files of a running logmule alone", w.active.path)
 	if failed := w.copyActive(); failed != nil {
 		return errors.Join(err, fmt.Errorf("its records cannot be put back: %w", failed))
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"logmule/checkpoint"
 	"logmule/queue/segment"
 	"logmule/recovery"
 )
@@ -118,9 +119,9 @@ func (q *Queue) rewind(output string, to Target) (Rewound, error) {
 	if done.Since, err = q.appended(done.After); err != nil {
 		return Rewound{}, err
 	}
-	done.Records = q.files.records(done.After, mark)
+	done.Records = q.there(done.After, mark)
 	for _, part := range r.Within(done.After, mark) {
-		done.Again += q.files.records(part.First, part.Last)
+		done.Again += q.there(part.First, part.Last)
 	}
 	if err := q.skip(r, &done); err != nil {
 		return Rewound{}, err
@@ -136,6 +137,14 @@ func (q *Queue) rewind(output string, to Target) (Rewound, error) {
 	}
 	r.note()
 	return done, nil
+}
+
+// there is how many records there are from first to last, without those that the ledger tells of as lost.
+func (q *Queue) there(first, last uint64) (n uint64) {
+	for _, part := range q.losses.ledger.Untold(checkpoint.Range{First: first, Last: last}) {
+		n += q.files.records(part.First, part.Last)
+	}
+	return n
 }
 
 // target is the position that a rewind goes to, from first to next.

@@ -130,6 +130,21 @@ func TestRewindRefuses(t *testing.T) {
 	}
 }
 
+// TestRewindOverLost: what the ledger tells of as lost is not counted among what is to be sent.
+func TestRewindOverLost(t *testing.T) {
+	b, _ := stand(t)
+	ledger, err := recovery.OpenLedger(b.fsys, "/data")
+	if err == nil {
+		err = errors.Join(ledger.Add(recovery.Loss{First: 5, Last: 7, Count: 3, Cause: "checksum", Acknowledged: recovery.Acknowledged}), ledger.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Rewind(b.opt, "out", Target{Oldest: true}); err != nil || got.Records != 37 || got.Again != 19 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // TestRewindGoesBothWays: a position of an earlier stream, however far it is, never comes back, and neither do skipped
 // records count as lost for anybody else.
 func TestRewindGoesBothWays(t *testing.T) {

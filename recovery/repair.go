@@ -209,7 +209,10 @@ func (r *repairer) doneSoFar() string {
 	if !r.Report.Repaired {
 		return "nothing has been changed"
 	}
-	return fmt.Sprintf("what has been done is whole: %d places put right", len(r.Report.Damage))
+	if len(r.Report.Damage) == 0 {
+		return "what has been done is whole"
+	}
+	return "what has been done is whole: " + countOf(uint64(len(r.Report.Damage)), "place") + " put right"
 }
 
 // describeLeft judges what is there now: that it is clean, or what is left.

@@ -302,6 +302,6 @@ func (r *Report) outputs(outputs map[string]checkpoint.Position) {
 // noteLedger tells of lines of the ledger that cannot be read.
 func (r *Report) noteLedger(bad int) {
 	if bad > 0 {
-		r.note(fmt.Sprintf("%d lines of %s are torn or altered and passed over", bad, ledgerFile))
+		r.note(fmt.Sprintf("torn or altered in %s, and passed over: %s", ledgerFile, countOf(uint64(bad), "line")))
 	}
 }

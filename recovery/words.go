@@ -174,6 +174,11 @@ func (c CauseLosses) Line() string {
 	return text
 }
 
+// GivenUp tells whether the records are not lost for all: single outputs gave them up, or were made to skip them.
+func (c CauseLosses) GivenUp() bool {
+	return slices.Contains([]string{CauseBacklog, CauseForgotten, CauseRewind}, c.Cause)
+}
+
 // Sequences is "sequence 5" or "sequences 5 to 416".
 func Sequences(first, last uint64) string {
 	if first == last {

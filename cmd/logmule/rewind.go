@@ -31,7 +31,7 @@ sends records again, or forth, so that it skips some. Other outputs are not touc
            refused
   TIME     the first record in order that was appended at or after that time, by the clock
            of this machine when it was appended: RFC 3339, "2006-01-02 15:04:05" (local),
-           or how long ago, such as 10m
+           or how long ago, such as 10m; one that has not come yet is refused
 
 The new position is durable when the command says so; until then the old one holds. Skipped
 records stay in the queue as long as others need them and are written into losses.jsonl.
@@ -82,6 +82,9 @@ func parseTarget(text string, now time.Time) (queue.Target, error) {
 	bound, err := parseBound(text, now)
 	if err != nil {
 		return queue.Target{}, fmt.Errorf("--to %s: %w", text, err)
+	}
+	if bound.Time.After(now) {
+		return queue.Target{}, fmt.Errorf("--to %s has not come yet: all that waits would be skipped; use newest for that", text)
 	}
 	return queue.Target{Sequence: bound.Sequence, Time: bound.Time}, nil
 }

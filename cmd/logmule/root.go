@@ -136,6 +136,8 @@ func (f *failure) print(w io.Writer) {
 // dirHint is the next step where a data directory cannot be read and the error does not say it.
 func dirHint(err error) string {
 	switch {
+	case errors.Is(err, syscall.EROFS):
+		return "its file system is read-only: mount it for writing"
 	case errors.Is(err, fs.ErrPermission):
 		return "run it as the user that the daemon runs as, or as root"
 	case strings.Contains(err.Error(), "; "):

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"logmule/forward/config"
@@ -121,6 +122,7 @@ func TestFsckFailure(t *testing.T) {
 	}{
 		"interrupted":   {true, errors.New("interrupt"), "logmule: check d: interrupted before the end\nhint: nothing was changed; run it again\n"},
 		"not permitted": {false, fs.ErrPermission, "logmule: check d: permission denied\nhint: run it as the user that the daemon runs as, or as root\n"},
+		"read-only":     {false, fmt.Errorf("open: %w", syscall.EROFS), "logmule: check d: open: read-only file system\nhint: its file system is read-only: mount it for writing\n"},
 		"says it all":   {false, errors.New("no; do this"), "logmule: check d: no\nhint: do this\n"},
 		"says nothing":  {false, errors.New("no"), "logmule: check d: no\nhint: DIR is the data_dir of the configuration, such as /var/lib/logmule\n"},
 	} {

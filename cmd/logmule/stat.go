@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -171,7 +172,7 @@ func statPage(dir string, s recovery.Survey, dead *deadLetters, now time.Time) s
 	}
 	switch {
 	case s.LostRecords > 0:
-		fmt.Fprintf(&b, "\nthe loss ledger, losses.jsonl, tells of %s in %s\n", count(s.LostRecords, "record"), count(uint64(s.Losses), "line"))
+		fmt.Fprintf(&b, "\nthe loss ledger, losses.jsonl, tells of %s in %s\n", count(s.LostRecords, "record"), count(uint64(s.Losses), "line")+besides(s.ByCause))
 	case s.Losses > 0:
 		fmt.Fprintf(&b, "\nthe loss ledger, losses.jsonl, has %s, and no record is lost to all: outputs gave some up, or bytes without records were damaged\n", count(uint64(s.Losses), "line"))
 	}
@@ -194,6 +195,14 @@ func statPage(dir string, s recovery.Survey, dead *deadLetters, now time.Time) s
 		fmt.Fprintf(&b, "note: %s\n", clean(note))
 	}
 	return b.String()
+}
+
+// besides says what the sum of lost records leaves out.
+func besides(causes []recovery.CauseLosses) string {
+	if slices.ContainsFunc(causes, recovery.CauseLosses.GivenUp) {
+		return ", besides those that single outputs gave up or skipped"
+	}
+	return ""
 }
 
 // number is a sequence of a segment, a dash where the segment holds no records.

@@ -50,6 +50,10 @@ note: n\x00
 	if got := statPage("data", s, &deadLetters{dir: "data/deadletter", Records: 2, Replayed: 1, Lost: 1}, now); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	s.ByCause = append(s.ByCause, recovery.CauseLosses{Cause: recovery.CauseRewind, Lines: 1, Records: 15000})
+	if got := statPage("data", s, nil, now); !strings.Contains(got, "tells of 3 records in 1 line, besides those that single outputs gave up or skipped\n") {
+		t.Errorf("with skipped records:\n%s", got)
+	}
 	want = "data: queue -, opened 0 times, no daemon runs\n0 records in 0 segments, 0 B\n\nno output has read from it\n"
 	if got := statPage("data", recovery.Survey{}, nil, now); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
