@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -250,7 +251,7 @@ func keepFile(fsys vfs.FS, dir, path, as string, whole *io.SectionReader) (strin
 		if errors.Is(err, fs.ErrExist) {
 			same := sameFile(fsys, path, filepath.Join(dir, name)) // one that was cut short; parts of it may not be readable
 			if !same {
-				same, err = holds(fsys, filepath.Join(dir, name), whole)
+				same, err = holds(context.Background(), fsys, filepath.Join(dir, name), whole)
 				if err != nil {
 					return "", err
 				}

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -40,7 +41,7 @@ func (l *keptLook) replaced(k *Kept, offset, size int64) bool {
 		return false
 	}
 	defer was.Close()
-	same, err := isSame(io.NewSectionReader(is, offset, size), io.NewSectionReader(was, offset, size))
+	same, err := isSame(context.Background(), io.NewSectionReader(is, offset, size), io.NewSectionReader(was, offset, size))
 	return err == nil && same
 }
 
@@ -70,6 +71,6 @@ func (l *keptLook) within(part, whole Kept) bool {
 		return false
 	}
 	defer b.Close()
-	same, err := isSame(a, io.NewSectionReader(b, part.Offset, part.Length))
+	same, err := isSame(context.Background(), a, io.NewSectionReader(b, part.Offset, part.Length))
 	return err == nil && same && part.Offset+part.Length <= whole.Size
 }

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,11 @@ const quarantineDir = "quarantine"
 // that cannot be read are zeros in the copy. The same bytes are never copied twice: a start that was cut short finds
 // what it had saved. Other bytes of the same place get a name of their own.
 func Quarantine(fsys vfs.FS, dir string, from io.ReaderAt, segment string, offset, length int64) (string, error) {
+	return quarantine(context.Background(), fsys, dir, from, segment, offset, length)
+}
+
+// quarantine is Quarantine that ends with ctx, and then leaves nothing.
+func quarantine(ctx context.Context, fsys vfs.FS, dir string, from io.ReaderAt, segment string, offset, length int64) (string, error) {
 	if err := fsys.MkdirAll(filepath.Join(dir, quarantineDir)); err != nil {
 		return "", fmt.Errorf("make quarantine directory in %s: %w", dir, err)
 	}
@@ -37,12 +43,12 @@ func Quarantine(fsys vfs.FS, dir string, from io.ReaderAt, segment string, offse
 			name = fmt.Sprintf("%s.%d", name, n)
 		}
 		path := filepath.Join(dir, name)
-		same, err := holds(fsys, path, bytesOf)
+		same, err := holds(ctx, fsys, path, bytesOf)
 		switch {
 		case err == nil && !same:
 			continue
 		case errors.Is(err, fs.ErrNotExist):
-			err = writeCopy(fsys, path, bytesOf)
+			err = writeCopy(ctx, fsys, path, from, offset, length)
 		}
 		if err == nil {
 			err = fsys.SyncDir(filepath.Dir(path))
@@ -56,7 +62,7 @@ func Quarantine(fsys vfs.FS, dir string, from io.ReaderAt, segment string, offse
 
 // holds says whether the file has exactly these bytes, and if so makes sure that they are durable: the start that wrote
 // them may have ended before it knew.
-func holds(fsys vfs.FS, path string, want *io.SectionReader) (bool, error) {
+func holds(ctx context.Context, fsys vfs.FS, path string, want *io.SectionReader) (bool, error) {
 	if _, err := fsys.Stat(path); err != nil {
 		return false, err
 	}
@@ -69,17 +75,21 @@ func holds(fsys vfs.FS, path string, want *io.SectionReader) (bool, error) {
 	if err != nil || size != want.Size() {
 		return false, err
 	}
-	if same, err := isSame(f, want); !same || err != nil {
+	if same, err := isSame(ctx, f, want); !same || err != nil {
 		return false, err
 	}
 	return true, f.Sync()
 }
 
-// isSame tells whether a file begins with these bytes. The error is one of reading them.
-func isSame(f io.ReaderAt, want *io.SectionReader) (bool, error) {
+// isSame tells whether a file begins with these bytes. The error is one of reading them, or
+// that of ctx.
+func isSame(ctx context.Context, f io.ReaderAt, want *io.SectionReader) (bool, error) {
 	size := want.Size()
 	a, b := make([]byte, min(copyBlock, size)), make([]byte, min(copyBlock, size))
 	for at := int64(0); at < size; at += copyBlock {
+		if err := context.Cause(ctx); err != nil {
+			return false, err
+		}
 		n := min(copyBlock, size-at)
 		if _, err := want.ReadAt(a[:n], at); err != nil && err != io.EOF {
 			return false, err
@@ -94,7 +104,7 @@ func isSame(f io.ReaderAt, want *io.SectionReader) (bool, error) {
 	return true, nil
 }
 
-func writeCopy(fsys vfs.FS, path string, from *io.SectionReader) error {
+func writeCopy(ctx context.Context, fsys vfs.FS, path string, from io.ReaderAt, offset, length int64) error {
 	temp := path + ".tmp"
 	if err := fsys.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -103,7 +113,7 @@ func writeCopy(fsys vfs.FS, path string, from *io.SectionReader) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyBuffer(io.NewOffsetWriter(f, 0), struct{ io.Reader }{io.NewSectionReader(from, 0, from.Size())}, make([]byte, min(copyBlock, from.Size())))
+	err = copyBytes(ctx, f, from, offset, length)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -112,6 +122,41 @@ func writeCopy(fsys vfs.FS, path string, from *io.SectionReader) error {
 	}
 	if err != nil {
 		return errors.Join(err, fsys.Remove(temp))
+	}
+	return nil
+}
+
+// copyBytes writes length bytes at offset of a file, or what there is of them, to the beginning of another one. Holes stay holes, and
+// so do blocks of nothing but zeros.
+func copyBytes(ctx context.Context, into vfs.File, from io.ReaderAt, offset, length int64) error {
+	block := make([]byte, min(copyBlock, length))
+	var written, size int64
+	for at := int64(0); at < length; at = size {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if data := min(vfs.NextData(from, offset+at)-offset, length); data-at >= copyBlock {
+			size = data - data%copyBlock
+			continue
+		}
+		b := block[:min(copyBlock, length-at)]
+		n, err := patient{from}.ReadAt(b, offset+at)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		size = at + int64(n)
+		if len(bytes.TrimLeft(b[:n], "\x00")) > 0 {
+			if _, err := into.WriteAt(b[:n], at); err != nil {
+				return err
+			}
+			written = size
+		}
+		if n < len(b) {
+			break
+		}
+	}
+	if written < size {
+		return into.Truncate(size)
 	}
 	return nil
 }

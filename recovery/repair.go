@@ -69,6 +69,7 @@ type repairer struct {
 	storeBad []string // what is wrong with checkpoints.db
 	storeOdd bool     // no file stood in its place, and it was set aside
 	wants    int64    // bytes that the disk had no room for
+	copied   bool     // bad bytes were copied to quarantine
 	failed   bool
 }
 
@@ -206,13 +207,15 @@ func (r *repairer) interrupted() error {
 }
 
 func (r *repairer) doneSoFar() string {
-	if !r.Report.Repaired {
-		return "nothing has been changed"
-	}
-	if len(r.Report.Damage) == 0 {
+	switch {
+	case r.Report.Repaired && len(r.Report.Damage) == 0:
 		return "what has been done is whole"
+	case r.Report.Repaired:
+		return "what has been done is whole: " + countOf(uint64(len(r.Report.Damage)), "place") + " put right"
+	case r.copied:
+		return "no file has been changed; the copies of bad bytes in quarantine/ stay, and are not made a second time"
 	}
-	return "what has been done is whole: " + countOf(uint64(len(r.Report.Damage)), "place") + " put right"
+	return "nothing has been changed"
 }
 
 // describeLeft judges what is there now: that it is clean, or what is left.

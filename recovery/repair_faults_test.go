@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,7 +118,7 @@ func TestRepairInterrupted(t *testing.T) {
 	calm := b.fs.Crash(faultfs.Keep, 0)
 	mustRepair(t, calm)
 	survive, told := surviving(t, calm).String(), toldIn(t, calm)
-	begun := 0
+	begun, copied := 0, 0
 	for n := 1; ; n++ {
 		disk := b.fs.Crash(faultfs.Keep, 0)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -141,13 +142,24 @@ func TestRepairInterrupted(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), "what has been done is whole") {
 			begun++
+		} else if err != nil {
+			says := strings.Contains(err.Error(), "copies of bad bytes in quarantine/")
+			for _, name := range differ(was, tree(t, disk)) {
+				copy := strings.HasPrefix(name, filepath.Join(testDir, quarantineDir)) && strings.HasSuffix(name, ".bin")
+				if name != filepath.Join(testDir, LockFile) && !(says && copy) {
+					t.Fatalf("at operation %d: %v; and %s is another one", n, err, name)
+				}
+			}
+			if says {
+				copied++
+			}
 		}
 		kept(t, was, tree(t, disk), fmt.Sprint(n))
 		if r := mustRepair(t, disk); !r.Clean || surviving(t, disk).String() != survive || toldIn(t, disk) != told {
 			t.Fatalf("at operation %d, and again: %+v", n, r)
 		}
 	}
-	if begun == 0 {
+	if begun == 0 || copied == 0 {
 		t.Error("it was never interrupted in the middle")
 	}
 }

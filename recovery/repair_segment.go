@@ -211,10 +211,11 @@ func (r *repairer) copyTo(w *work, what span, zero bool) (name string, err error
 	}
 	f, err := r.fsys.Open(p.path)
 	if err == nil {
-		name, err = Quarantine(r.fsys, r.dir, f, p.name.String(), what.offset, what.length)
+		name, err = quarantine(r.ctx, r.fsys, r.dir, f, p.name.String(), what.offset, what.length)
 		err = errors.Join(err, f.Close())
 	}
 	if err == nil {
+		r.copied = true
 		return name, nil
 	}
 	p.stuck = true
