@@ -14,7 +14,8 @@ import (
 
 // losses is the loss ledger of an open queue: what is lost is written down once, whoever finds it first.
 type losses struct {
-	copying sync.Mutex // held while damaged bytes are copied and written down; taken before mu
+	copying  sync.Mutex // held while damaged bytes are copied and written down; taken before mu
+	uncopied []uncopied // guarded by copying
 
 	mu      sync.Mutex // guards everything below
 	ledger  *recovery.Ledger
@@ -185,7 +186,9 @@ func (q *Queue) noteDamage(f *file, from io.ReaderAt, offset, length int64, lost
 		if q.told(lost) {
 			return
 		}
-		quarantined = q.quarantine(f, from, offset, length)
+		if quarantined = q.quarantine(f, from, offset, length); quarantined == "" && len(q.losses.uncopied) < mostUncopied {
+			q.losses.uncopied = append(q.losses.uncopied, uncopied{f, offset, length})
+		}
 		sources = recovery.SourcesOf(from, f.name, segment.Span{Offset: offset, Size: length}, lost, q.opt.Source)
 	}
 	q.losses.mu.Lock()

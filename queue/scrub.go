@@ -22,6 +22,7 @@ func (q *Queue) scrub() {
 	for {
 		began := time.Now()
 		if q.scrubRate() > 0 {
+			q.copyLate()
 			whole, err := q.scrubAll()
 			if whole {
 				q.scrubbed.Store(time.Now().UnixNano())

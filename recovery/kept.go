@@ -196,8 +196,12 @@ type keptLook struct {
 func (l *keptLook) readLedger() error {
 	l.losses, l.lost = map[string][]Loss{}, nil
 	state, err := eachLoss(l.fsys, l.dir, func(loss Loss) {
-		if loss.Quarantine != "" {
-			l.losses[loss.Quarantine] = append(l.losses[loss.Quarantine], loss)
+		copied := loss.Quarantine
+		if copied == "" && loss.Segment != "" && loss.Length > 0 {
+			copied = copyName(loss.Segment, loss.Offset, loss.Length) // it may have been made later
+		}
+		if copied != "" {
+			l.losses[copied] = append(l.losses[copied], loss)
 		}
 		if !slices.Contains(policies, loss.Cause) {
 			l.lost = l.lost.Add(loss.First, loss.Last)

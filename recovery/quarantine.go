@@ -38,7 +38,7 @@ func quarantine(ctx context.Context, fsys vfs.FS, dir string, from io.ReaderAt, 
 	}
 	bytesOf := io.NewSectionReader(patient{from}, offset, length)
 	for n := 1; ; n++ {
-		name := filepath.Join(quarantineDir, fmt.Sprintf("%s-%d-%d.bin", segment, offset, length))
+		name := copyName(segment, offset, length)
 		if n > 1 {
 			name = fmt.Sprintf("%s.%d", name, n)
 		}
@@ -58,6 +58,11 @@ func quarantine(ctx context.Context, fsys vfs.FS, dir string, from io.ReaderAt, 
 		}
 		return name, nil
 	}
+}
+
+// copyName is where a copy of these bytes goes, relative to the data directory.
+func copyName(segment string, offset, length int64) string {
+	return filepath.Join(quarantineDir, fmt.Sprintf("%s-%d-%d.bin", segment, offset, length))
 }
 
 // holds says whether the file has exactly these bytes, and if so makes sure that they are durable: the start that wrote
