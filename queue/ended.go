@@ -49,6 +49,7 @@ func (q *Queue) noteLeaving(f *file) {
 // begin takes over where the log began. Before that nothing is owed to anybody; where outputs have positions, these tell what of the
 // rest is lost, else all of it is that is not there.
 func (q *Queue) begin(state recovery.State) {
+	q.tellReturned()
 	first := q.files.first(q.mark.Load())
 	q.ends.at = state.End
 	if begin := state.End.Planned; begin > 0 && begin < first && len(state.Outputs) == 0 {

@@ -199,9 +199,10 @@ func (q *Queue) trim(wanted int64) (again time.Duration) {
 	}
 	for _, f := range delivered {
 		left, large := limits.KeepFor-time.Since(f.delivered), kept > limits.KeepSize
-		if f.holdsRecords() && (left > 0 || !large) && !q.isShort(wanted) {
+		returned := q.isReturned(f)
+		if f.holdsRecords() && (left > 0 || !large || returned) && !q.isShort(wanted) {
 			if large {
-				again = left
+				again = max(left, 0)
 			}
 			break
 		}
@@ -212,6 +213,9 @@ func (q *Queue) trim(wanted int64) (again time.Duration) {
 		if !q.removeFile(f) {
 			again = roomRetry
 			break
+		}
+		if returned {
+			q.opt.Log.Warn("records that were here again after they were written down as lost are deleted to make room; no output had them sent", "segment", f.path)
 		}
 		kept -= f.size.Load()
 		freed = true

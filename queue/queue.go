@@ -60,6 +60,7 @@ type Queue struct {
 	stored     atomic.Uint64        // what WaitDurable goes by
 	files      files
 	ends       ends
+	passed     uint64 // all outputs had done every sequence before it when the queue was opened
 	ring       *ring
 
 	trimming  sync.Mutex // held while delivered segments are deleted, and while an output attaches

@@ -132,7 +132,7 @@ func (r *Reader) openFile() (lost checkpoint.Range, err error) {
 func (r *Reader) isGone(err error) bool {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		_, away := r.q.opt.FS.Stat(r.q.segmentDir())
+		_, away := r.q.opt.FS.ReadDir(r.q.segmentDir()) // a link to what is away for a while is there
 		return away == nil
 	case errors.Is(err, fs.ErrInvalid):
 		return r.waited() >= r.q.opt.readPatience

@@ -25,6 +25,9 @@ func (c *checker) describe(found []finding) error {
 	c.unsealed()
 	c.database()
 	c.before(found)
+	if back := c.sums.returned(c.parts); len(back) > 0 {
+		r.note(tellReturned(c.dir, back, c.outputs))
+	}
 	for _, p := range c.parts {
 		if p.opaque && !p.gone && p.newer == nil {
 			r.add(Damage{Segment: p.name.String(), Length: p.size, Cause: causeUnreadable, Action: didNothing})

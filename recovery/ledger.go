@@ -96,7 +96,8 @@ type ledgerSums struct {
 	lost    checkpoint.Ranges             // sequences that no output will get
 	spots   map[spot]struct{}             // places that are written down
 	causes  causeSums
-	dropped uint64 // the last sequence of drop_oldest
+	dropped uint64            // the last sequence of drop_oldest
+	gone    checkpoint.Ranges // sequences that were lost with a segment that was not there
 }
 
 // givenUp is by whom, and why.
@@ -170,6 +171,9 @@ func (s *ledgerSums) book(loss Loss) {
 	if loss.Cause == CauseEpoch {
 		s.records += loss.Count
 		return
+	}
+	if loss.Cause == causeMissing {
+		s.gone = s.gone.Add(loss.First, loss.Last)
 	}
 	if loss.Cause == CauseDropOldest {
 		s.dropped = max(s.dropped, loss.Last)

@@ -26,10 +26,17 @@ type listed struct {
 	changed time.Time
 }
 
+// errLeadsNowhere is of a disk that is not mounted, say: nothing is lost by that.
+var errLeadsNowhere = errors.New(SegmentDir + " in the data directory is a symbolic link to what is not there; mount or make what it leads to")
+
 // list returns the segments of dir in order, and notes on what is in their directory besides. A missing directory holds
 // none, nor does what is none (see oddNames).
 func list(fsys vfs.FS, dir string) ([]listed, []string, error) {
-	infos, err := fsys.ReadDir(filepath.Join(dir, SegmentDir))
+	path := filepath.Join(dir, SegmentDir)
+	infos, err := fsys.ReadDir(path)
+	if info, _ := fsys.Stat(path); errors.Is(err, fs.ErrNotExist) && info != nil && info.Mode()&fs.ModeSymlink != 0 {
+		return nil, nil, errLeadsNowhere
+	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil, nil
 	}

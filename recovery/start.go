@@ -20,6 +20,9 @@ import (
 // repeated.
 func Start(fsys vfs.FS, dir string, store checkpoint.Store, opt Options) (State, error) {
 	if err := fsys.MkdirAll(filepath.Join(dir, SegmentDir)); err != nil {
+		if _, _, nowhere := list(fsys, dir); nowhere == errLeadsNowhere {
+			return State{}, nowhere
+		}
 		return State{}, fmt.Errorf("make segment directory in %s: %w; let this user write there", dir, err)
 	}
 	ledger, err := OpenLedger(fsys, dir)

@@ -132,7 +132,18 @@ func (s *surveyor) take(dir string) error {
 	if err := s.read(dir, id); err != nil {
 		return err
 	}
-	s.describe(sums.lost)
+	missing := sums.lost
+	if back := sums.returned(s.parts); len(back) > 0 {
+		outputs, _, _ := split(s.positions())
+		s.Notes = append(s.Notes, tellReturned(dir, back, outputs))
+		missing = nil
+		for _, r := range sums.lost {
+			for _, gap := range back.Without(r.First, r.Last) {
+				missing = missing.Add(gap.First, gap.Last)
+			}
+		}
+	}
+	s.describe(missing)
 	return s.outputs()
 }
 
