@@ -178,3 +178,32 @@ func TestOneStays(t *testing.T) {
 		})
 	}
 }
+
+// TestNoWay: a segment whose name stays taken stays under the one that it has, where its readers find it.
+func TestNoWay(t *testing.T) {
+	b := renamedOne(t)
+	b.must(b.fs.MkdirAll(b.path(1)))
+	ledger, err := OpenLedger(b.fs, testDir)
+	b.must(err)
+	b.fs.FailMatching(func(op faultfs.Op) error {
+		if strings.Contains(op.Name+op.To, quarantineDir) {
+			return syscall.EXDEV
+		}
+		return nil
+	})
+	is := segment.Name{First: 15, Salt: b.made[1].Salt}
+	if _, _, err := SortOut(b.fs, testDir, b.queue, ledger, []segment.Name{b.made[0], is, b.made[2], b.made[3]}); err == nil {
+		t.Error("it says nothing")
+	}
+	b.must(ledger.Close())
+	if info, err := b.fs.Stat(segmentPath(testDir, is)); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("%v, %v", info, err)
+	}
+	if r, err := repairOn(t, b.fs); err != nil || r.Clean || r.LostRecords > 0 || surviving(t, b.fs).String() != "1-70" {
+		t.Errorf("%v, %+v", err, r)
+	}
+	b.fs.FailMatching(nil)
+	if r := mustRepair(t, b.fs); !r.Clean || surviving(t, b.fs).String() != "1-70" || toldIn(t, b.fs) != "" {
+		t.Errorf("%+v", r)
+	}
+}

@@ -160,8 +160,8 @@ func moveAside(fsys vfs.FS, dir string, p *part) error {
 	return nil
 }
 
-// rename gives segments their own names. All leave the wrong ones, durably, before any takes a right one that another may have. Those
-// for which it fails stay where they are.
+// rename gives segments their own names. All leave the wrong ones, durably, before any takes a right one that another may have, and
+// none before there is way. Those for which it fails stay where they are.
 func (s *starter) rename(parts []*part) (failed error) {
 	if len(parts) == 0 {
 		return nil
@@ -173,6 +173,9 @@ func (s *starter) rename(parts []*part) (failed error) {
 				continue
 			}
 			err := s.makeWay(to)
+			if own := s.makeWay(segmentPath(s.dir, p.name)); err == nil && !errors.Is(own, fs.ErrExist) { // else it leaves that, too
+				err = own
+			}
 			if err == nil {
 				err = s.fsys.Rename(p.path, to)
 			}
