@@ -3,8 +3,10 @@ package recovery
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 
+	"logmule/checkpoint"
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 )
@@ -13,14 +15,14 @@ import (
 // sequences, with those marked that are not to be read: segments of another queue, second copies, and those of another life of the
 // queue whose sequences a newer one has given again. known is the identity of the queue, as far as that is known; where no segment
 // has it, that of the newest one is returned.
-func census(fsys vfs.FS, parts []*part, known segment.ID) ([]*part, segment.ID, error) {
+func census(fsys vfs.FS, dir string, parts []*part, known segment.ID) ([]*part, segment.ID, error) {
 	queue := queueOf(parts, known)
 	for _, p := range parts {
 		p.disown(queue)
 	}
 	sorted := inOrder(fsys, parts)
 	strikeCopies(sorted)
-	return sorted, queue, strikeRivals(fsys, sorted)
+	return sorted, queue, strikeRivals(fsys, dir, sorted)
 }
 
 // stock lists the segments of dir from a first sequence on, reads their headers and trailers, and has the census taken.
@@ -45,7 +47,7 @@ func stock(fsys vfs.FS, dir string, known segment.ID, from uint64) (parts []*par
 		}
 		parts = append(parts, p)
 	}
-	parts, queue, err = census(fsys, parts, known)
+	parts, queue, err = census(fsys, dir, parts, known)
 	return parts, queue, notes, err
 }
 
@@ -124,7 +126,7 @@ func strikeCopies(parts []*part) {
 
 // strikeRivals keeps, of segments that different lives of the queue have given the same sequences, those of the newer one: files that
 // were brought back after the directory had been restored without them. A record is of an epoch; a reader can have but one of them.
-func strikeRivals(fsys vfs.FS, parts []*part) error {
+func strikeRivals(fsys vfs.FS, dir string, parts []*part) error {
 	var ours []*part
 	for _, p := range parts {
 		if !p.normal() {
@@ -140,7 +142,7 @@ func strikeRivals(fsys vfs.FS, parts []*part) error {
 			if !before.collides(p) {
 				break
 			}
-			if newerLife(p, before, parts) {
+			if newerLife(p, before, lastLife(fsys, dir), parts) {
 				before.stray, before.rival = causeEpoch, p
 				ours = ours[:len(ours)-1]
 				continue
@@ -185,11 +187,19 @@ func (p *part) measure(fsys vfs.FS) error {
 	return closing(f, p.scan(f, nil, unpaced, nil))
 }
 
-// newerLife tells whether a was written by a later start than b; where both count the same, which of them a third one follows, or
-// the clock.
-func newerLife(a, b *part, parts []*part) bool {
+// lastLife is the epoch of the process that last wrote records into this directory, as it has noted; zero: nothing tells.
+func lastLife(fsys vfs.FS, dir string) segment.Epoch {
+	return checkpoint.ReadRecent(fsys, filepath.Join(dir, RecentFile))[checkpoint.EndKey].Epoch
+}
+
+// newerLife tells whether a was written by a later start than b; where both count the same, which of them is of the last life of this
+// directory, which of them a third one follows, or the clock.
+func newerLife(a, b *part, last segment.Epoch, parts []*part) bool {
 	if c := cmp.Compare(a.header.Epoch.Starts, b.header.Epoch.Starts); c != 0 {
 		return c > 0
+	}
+	if last != (segment.Epoch{}) && (a.header.Epoch == last || b.header.Epoch == last) {
+		return a.header.Epoch == last
 	}
 	for _, p := range slices.Backward(parts) {
 		if !p.normal() || p == a || p == b {

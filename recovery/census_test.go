@@ -2,10 +2,12 @@ package recovery
 
 import (
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"logmule/checkpoint"
 	"logmule/queue/segment"
 	"logmule/queue/vfs"
 	"logmule/queue/vfs/faultfs"
@@ -179,6 +181,38 @@ func TestOtherLifeAtTheEnd(t *testing.T) {
 	losses, err := ReadLedger(b.fs, testDir)
 	if err != nil || len(losses) != 1 || losses[0].Count != 15 {
 		t.Errorf("the ledger has %+v (%v)", losses, err)
+	}
+}
+
+// TestOtherLifeOfTheSameStart: of two copies of a directory that have gone on each for itself, the records of the one that this is stay.
+func TestOtherLifeOfTheSameStart(t *testing.T) {
+	for _, ours := range []uint64{1, 2} {
+		b := newBuilder(t)
+		b.sealed(10, 10)
+		for random := range uint64(3) {
+			if random == 0 {
+				continue
+			}
+			life := *b
+			life.made, life.epoch = append(slices.Clone(b.made), make([]segment.Name, random)...), segment.Epoch{Starts: 2, Random: random}
+			life.open()
+			life.full()
+			life.durable(5, int(random))
+			life.seal()
+			if random != ours {
+				continue
+			}
+			r, err := checkpoint.WithRecent(checkpoint.NewMemory(), b.fs, filepath.Join(testDir, RecentFile))
+			b.must(err)
+			b.must(r.Note(checkpoint.EndKey, checkpoint.Position{Floor: 26 + random, Epoch: life.epoch}))
+			b.must(r.Close())
+		}
+		if r := check(t, b.fs); len(r.Damage) != 1 || r.Damage[0].Cause != CauseEpoch || r.LastSequence != 25+ours {
+			t.Errorf("life %d: fsck goes to %d, %+v", ours, r.LastSequence, r.Damage)
+		}
+		if state := mustStart(t, b.fs, nil); state.Next != 26+ours {
+			t.Errorf("life %d: the next is %d", ours, state.Next)
+		}
 	}
 }
 

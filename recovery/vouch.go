@@ -62,7 +62,7 @@ func SortOut(fsys vfs.FS, dir string, queue segment.ID, ledger *Ledger, names []
 			s.parts = append(s.parts, p)
 		}
 	}
-	sorted, _, err := census(fsys, s.parts, queue)
+	sorted, _, err := census(fsys, dir, s.parts, queue)
 	if err != nil {
 		return nil, s.Report, err
 	}

@@ -221,3 +221,6 @@ func (d Damage) Odd() bool {
 
 // Rebuilt tells whether it is something that is made again from the records: an index, a trailer, a header, parity.
 func (d Damage) Rebuilt() bool { return d.Action == wouldRebuild || d.Action == didRebuild }
+
+// BroughtBack tells whether it is a segment of another life of the queue: what is in it is in the way, and no output gets it.
+func (d Damage) BroughtBack() bool { return d.Cause == CauseEpoch }

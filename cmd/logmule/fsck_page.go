@@ -210,6 +210,8 @@ func (v weighed) loss(r recovery.Report) string {
 	switch {
 	case r.LostRecords == 0 && v.left > 0:
 		return "no record is known to be lost"
+	case r.LostRecords == 0 && slices.ContainsFunc(r.Damage, recovery.Damage.BroughtBack):
+		return "records that were brought back " + v.verb(1, "go", "go", "are in", "are in") + " to quarantine/, and no other is lost"
 	case r.LostRecords == 0:
 		return "no record is lost"
 	}
