@@ -190,9 +190,14 @@ func (j *judge) missing(n neighbour) []checkpoint.Range {
 // beforeAll tells whether records are missing before the oldest segment, so that the positions of the outputs alone tell of them.
 func (f finding) beforeAll() bool { return f.part == nil && f.after == nil && f.lost.First > 0 }
 
-// absent is a segment that is not there.
+// absent is a segment that is not there; or where none can have been, since the next one follows the one before, what a repair could not
+// keep at the end of that.
 func (j *judge) absent(n neighbour, lost checkpoint.Range) finding {
 	f := finding{after: n.p, cause: causeMissing, torn: lost.First > j.mark, lost: lost}
+	if n.p != nil && n.next != nil && n.p.isPrevious(n.next) && lost.Last <= n.next.header.Previous.Last {
+		f.cause, f.segment, f.offset = causeJump, n.p.name.String(), n.p.end
+		return f
+	}
 	if n.next != nil && n.next.identified && n.next.header.Previous.Salt != 0 && (n.p == nil || !n.p.isPrevious(n.next)) {
 		// The name is exact where a single file is missing.
 		f.segment = segment.Name{First: lost.First, Salt: n.next.header.Previous.Salt}.String()
