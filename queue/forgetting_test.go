@@ -81,6 +81,7 @@ func TestForgottenLosesNothingTwice(t *testing.T) {
 func TestForgottenComesBackAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := behind(t)
+		synctest.Wait() // what can be deleted is
 		oldest := b.q.Status().First
 		if err := b.q.Forget("gone"); err != nil {
 			t.Fatal(err)
