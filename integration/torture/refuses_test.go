@@ -45,8 +45,13 @@ func TestPostsWhileTheDiskRefuses(t *testing.T) {
 		t.Errorf("a post while the disk refuses is answered %d, want 503", status)
 	}
 	must(t, d.Clear())
-	if status := <-accepted; status != http.StatusOK {
-		t.Errorf("the post that the queue had accepted is answered %d, want 200", status)
+	want := "before\n"
+	switch status := <-accepted; status {
+	case http.StatusOK:
+		want += "accepted\n"
+	case http.StatusServiceUnavailable: // the disk refused a position of the output before this came to the queue
+	default:
+		t.Errorf("the post that met the first refusal is answered %d, want 200 or 503", status)
 	}
 	if status := post("after"); status != http.StatusOK {
 		t.Errorf("a post after that is answered %d, want 200", status)
@@ -57,7 +62,7 @@ func TestPostsWhileTheDiskRefuses(t *testing.T) {
 		got = string(b)
 		return err == nil && strings.HasSuffix(got, "after\n")
 	})
-	if want := "before\naccepted\nafter\n"; got != want {
+	if want += "after\n"; got != want {
 		t.Errorf("stored is %q, want %q", got, want)
 	}
 }
