@@ -28,7 +28,7 @@ const (
 	Cut                     // an orderly end at both ends, in both ways
 	HalfClose               // an orderly end this way, whose later bytes are thrown away; the other way goes on
 	Stall                   // nothing more is taken or given this way; the connection stays
-	Swallow                 // all that comes this way is taken and thrown away; the connection stays
+	Swallow                 // all that comes this way is taken and thrown away, for ever; the connection stays
 )
 
 // Faults is what happens to the bytes of one way. The zero value lets them through as they come.

@@ -242,6 +242,22 @@ func TestEndingsAfterSomeBytes(t *testing.T) {
 	}
 }
 
+// TestNoGap: what comes behind swallowed bytes does not arrive either, whatever the proxy does by then: no stream has a gap in it.
+func TestNoGap(t *testing.T) {
+	f := between(t, Options{})
+	client, server := f.both()
+	f.proxy.Set(Up, Faults{Then: Swallow})
+	say(t, client, "gone")
+	for end := time.Now().Add(patience); f.proxy.Passed(Up) < 4; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing was swallowed")
+		}
+	}
+	f.proxy.Calm()
+	say(t, client, "later")
+	silent(t, server)
+}
+
 func TestStallEnds(t *testing.T) {
 	f := between(t, Options{Buffer: 64 << 10})
 	client, server := f.both()

@@ -30,6 +30,8 @@ type pump struct {
 	mu     sync.Mutex // guards what follows
 	passed int64      // bytes taken so far
 	shut   bool       // the far end was told that nothing more comes
+
+	gaping bool // bytes were swallowed: nothing that comes behind them may reach the far end; of the one who writes
 }
 
 // chunk is a piece that was read, and when it is due at the other end.
@@ -137,6 +139,9 @@ func (m *pump) write(b []byte) bool {
 		if !ok {
 			return false
 		}
+		if m.gaping {
+			f = Faults{Then: Swallow}
+		}
 		n := len(b)
 		if f.Slice > 0 {
 			n = min(n, f.Slice)
@@ -179,6 +184,8 @@ func (m *pump) meet(e Ending, n int) bool {
 		return false
 	case HalfClose:
 		m.halfClose()
+	case Swallow:
+		m.gaping = true
 	}
 	m.note(n) // thrown away
 	return true

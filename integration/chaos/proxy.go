@@ -68,7 +68,8 @@ func (p *Proxy) Set(way Way, f Faults) {
 	p.changed = make(chan struct{})
 }
 
-// Calm ends the faults of both ways. Connections that were stalled go on, and what was swallowed is gone.
+// Calm ends the faults of both ways. Connections that were stalled go on; one of which bytes were swallowed goes on swallowing, since no
+// stream has a gap in it.
 func (p *Proxy) Calm() {
 	p.Set(Up, Faults{})
 	p.Set(Down, Faults{})
