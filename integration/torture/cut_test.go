@@ -213,9 +213,12 @@ func (s *site) noPower() {
 	<-time.After(time.Duration(s.r.IntN(12)) * time.Millisecond)
 	mode, seed := s.modes[s.r.IntN(len(s.modes))], s.r.Uint64()
 	crash := func() error { return s.disk.Crash(mode, seed) }
-	if !s.killed() && s.acks == nil {
+	if stays := !s.killed(); stays && s.acks == nil {
+		s.http.powerLost() // all that it sent came seconds ago
+		s.tcp.powerLost()
 		must(s.t, crash())
-		crash = func() error { return nil }
+		s.Proc.Kill()
+		return
 	}
 	s.Proc.Kill()
 	must(s.t, rig.Wait(rig.Patience, "what was sent has come", func() bool { return s.sink.Left() && s.stream.Left() }))
