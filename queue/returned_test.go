@@ -10,6 +10,19 @@ import (
 	"logmule/queue/segment"
 )
 
+// takeAway removes all segments of a stopped queue, as a disk does that is not mounted, and returns what they held.
+func (b *bench) takeAway() map[segment.Name][]byte {
+	b.Helper()
+	away := map[segment.Name][]byte{}
+	for _, name := range b.old() {
+		away[name] = b.content(name)
+		if err := b.fsys.Remove(segPath(name)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return away
+}
+
 // TestReturned: segments that were away at a start, and are here again after their records were written down as lost, are not deleted as
 // if they had been delivered. fsck and the start tell of them, and an output that is told to gets them, once.
 func TestReturned(t *testing.T) {
@@ -21,13 +34,7 @@ func TestReturned(t *testing.T) {
 	b.checkpoint(fast)
 	b.checkpoint(slow)
 	b.close()
-	away := map[segment.Name][]byte{}
-	for _, name := range b.old() {
-		away[name] = b.content(name)
-		if err := b.fsys.Remove(segPath(name)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	away := b.takeAway()
 	b.open()
 	b.drain(b.q.Reader("fast", Oldest))
 	b.drain(b.q.Reader("slow", Oldest))
@@ -93,13 +100,7 @@ func TestReturnedMakesRoom(t *testing.T) {
 	b.fill(30, 8000)
 	b.checkpoint(r)
 	b.close()
-	away := map[segment.Name][]byte{}
-	for _, name := range b.old() {
-		away[name] = b.content(name)
-		if err := b.fsys.Remove(segPath(name)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	away := b.takeAway()
 	b.reopenLost(away)
 	r = b.q.Reader("out", Oldest)
 	for range 30 {

@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"strconv"
@@ -210,18 +208,15 @@ func pause(by uint32, after <-chan time.Time, one, other <-chan struct{}) bool {
 	}
 }
 
-// isKilled says whether SIGKILL waits for a thread, or it is on its way out or gone, as one that has only asked to read ahead. The
-// kernel lets a killed thread go only when its request is answered, and does not tell of every signal.
+// isKilled says whether SIGKILL waits for a thread. The kernel lets a killed thread go only when its request is answered,
+// and does not tell of every signal.
 func isKilled(thread uint32) bool {
 	if thread == 0 {
 		return false
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", thread))
 	if err != nil {
-		return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
-	}
-	if !bytes.Contains(status, []byte("\nVmSize:")) && !bytes.Contains(status, []byte("\nPPid:\t2\n")) { // not the kernel's own, which never has memory
-		return true
+		return false
 	}
 	for _, field := range []string{"\nSigPnd:\t", "\nShdPnd:\t"} {
 		_, rest, _ := bytes.Cut(status, []byte(field))

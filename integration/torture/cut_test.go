@@ -231,8 +231,8 @@ func (s *site) noPower() {
 	must(s.t, crash())
 }
 
-// killed ends the daemon, and says whether it has. The kernel keeps what was killed while a page is read for somebody else, until the
-// disk answers, which is when it has crashed; nothing of the daemon itself happens meanwhile.
+// killed ends the daemon, and says whether it has. Now and then the kernel does not let it go while the disk is frozen, for a reason that
+// is not known; nothing of the daemon itself happens meanwhile, and it ends when the disk has crashed.
 func (s *site) killed() bool {
 	_ = s.Proc.Signal(syscall.SIGKILL) // it may have ended
 	select {
